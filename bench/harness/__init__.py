@@ -1,0 +1,1 @@
+"""What the benches share: the C programs, servers, load, one measurement, comparison in turn, tables."""

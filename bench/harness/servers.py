@@ -1,0 +1,138 @@
+"""The servers that can be measured: how each is started, and how one talks to it.
+
+Owns: the table. Does not own: the measurement. A peer is one more entry: its command, the transports it
+speaks, its paths, and what its messages look like where a WebSocket also carries other frames.
+"""
+
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness import build, processes
+
+WEBSOCKET = "websocket"
+SSE = "sse"
+LONG_POLLING = "long-polling"
+
+_REPOSITORY = build.BENCH.parent
+_START_TIMEOUT = 15.0
+_epochs: dict[str, str] = {}
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server of the table.
+
+    `targets` is the path to subscribe at, by transport; `{n}` in it is the channel's number where
+    there are several. `prefix` begins every WebSocket message that counts; "" counts all data frames.
+    `hello` is a text frame that subscribes, where the path does not.
+    """
+
+    name: str
+    command: Callable[[int], Sequence[str]]
+    targets: Mapping[str, str]
+    publish: str = "/channels/bench"
+    content_type: str = "application/json"
+    prefix: str = '{"message":'
+    hello: str = ""
+    headers: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that answers on `port`."""
+
+    server: Server
+    process: subprocess.Popen[bytes]
+    port: int
+
+    @property
+    def pid(self) -> int:
+        """The process at the root of its tree."""
+        return self.process.pid
+
+
+_STREAMS = {WEBSOCKET: "/channels/bench", SSE: "/channels/bench"}
+_ALL = {**_STREAMS, LONG_POLLING: "/channels/bench?wait=55"}
+
+TIDINGS = Server(
+    "Tidings",
+    lambda port: (sys.executable, "-m", "tidings", "serve", "--port", str(port), "--log-level", "warning"),
+    _ALL,
+    environment={"PYTHONPATH": str(_REPOSITORY / "src")},
+)
+UVLOOP = Server(
+    "bare uvloop loop",
+    lambda port: (
+        sys.executable,
+        str(build.BENCH / "floor_uvloop.py"),
+        "--port",
+        str(port),
+        "--epoch",
+        tidings_epoch(),
+    ),
+    _STREAMS,
+)
+
+
+def c_loop(join: int = 1) -> Server:
+    """Return the C floor, which sends up to `join` messages of a turn in one send."""
+    return Server(
+        "C loop, one by one" if join == 1 else f"C loop, joined by {join}",
+        lambda port: (
+            str(build.program("floor")),
+            "--port",
+            str(port),
+            "--join",
+            str(join),
+            "--epoch",
+            tidings_epoch(),
+        ),
+        _ALL,
+    )
+
+
+def tidings_epoch() -> str:
+    """Return an epoch as long as Tidings' own, so that the floors send as many bytes; asked of it once."""
+    if "epoch" not in _epochs:
+        with running(TIDINGS) as here:
+            url = f"http://127.0.0.1:{here.port}/channels/bench"
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                _epochs["epoch"] = json.load(answer)["cursor"].rpartition("-")[0]
+    return _epochs["epoch"]
+
+
+@contextmanager
+def running(server: Server) -> Iterator[Running]:
+    """Start the server on a free port and wait until it accepts; kill it at the end.
+
+    Raises RuntimeError with the server's own words where it does not start.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    with tempfile.NamedTemporaryFile(prefix="bench-") as talk:
+        command = server.command(port)
+        with processes.stopping(
+            processes.start_server(command, server.environment, Path(talk.name))
+        ) as process:
+            until = time.monotonic() + _START_TIMEOUT
+            while True:
+                try:
+                    socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                    break
+                except OSError:
+                    if process.poll() is not None or time.monotonic() > until:
+                        said = Path(talk.name).read_text(errors="replace").strip()
+                        raise RuntimeError(f"{server.name} does not start: {said or 'no word'}") from None
+                    time.sleep(0.05)
+            yield Running(server, process, port)

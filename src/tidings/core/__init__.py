@@ -1,0 +1,1 @@
+"""Values and rules. Pure: no event loop, no clock, no chance, no logging."""

@@ -1,0 +1,70 @@
+"""The server's settings, and whether they fit together.
+
+Owns: names, defaults, checks. Inner parts never see this: app.py hands them plain values.
+"""
+
+from ipaddress import ip_address
+from pathlib import Path
+
+import msgspec
+
+from tidings.core import limits
+from tidings.core.errors import SettingsError
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """How `tidings serve` runs. Durations are seconds, sizes bytes.
+
+    `open` allows an address that others can reach, though everyone may then read and publish.
+    `origins` are the origins of pages that may connect besides the server's own, like
+    `https://example.org`. `uds` serves on a Unix socket instead of `host` and `port`.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    uds: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    open: bool = False
+    origins: tuple[str, ...] = ()
+    log: str = "memory://"
+    log_level: str = "info"
+    drain: float | None = None
+    connections: int = limits.CONNECTIONS
+    history_count: int = limits.HISTORY_COUNT
+    history_age: float = limits.HISTORY_AGE
+    history_bytes: int = limits.HISTORY_BYTES
+
+    def check(self) -> None:
+        """Raise SettingsError where the settings cannot be meant so."""
+        if not 0 <= self.port <= 65535:
+            raise SettingsError(f"--port is 0 to 65535, not {self.port}.")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise SettingsError("--tls-cert and --tls-key go together: give both, or neither.")
+        for path in (self.tls_cert, self.tls_key):
+            if path is not None and not Path(path).is_file():
+                raise SettingsError(f"There is no file {path}.")
+        for origin in self.origins:
+            scheme, separator, rest = origin.partition("://")
+            if scheme not in ("http", "https") or not separator or not rest or "/" in rest:
+                raise SettingsError(
+                    f"--allow-origin takes an origin like https://example.org, without a path, not {origin!r}."
+                )
+        if self.drain is not None and not 0 <= self.drain <= 3600:
+            raise SettingsError(f"--drain is 0 to 3600 seconds, not {self.drain:g}.")
+        if min(self.connections, self.history_count, self.history_bytes) < 1 or self.history_age <= 0:
+            raise SettingsError("Limits are at least 1; no limit can be switched off.")
+        if self.uds is None and not self.open and not _is_loopback(self.host):
+            raise SettingsError(
+                f"On {self.host} others can reach the server, and it would let everyone read and publish. "
+                "Say --open if that is meant, or serve on 127.0.0.1 behind a proxy that checks who comes."
+            )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

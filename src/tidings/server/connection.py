@@ -1,0 +1,329 @@
+"""One client's connection: bytes in, requests in order, answers out.
+
+Owns: the order of answers, keep-alive, deadlines of reading, back pressure. Does not own: what a
+request means (routes.py), what a stream says (transports/).
+Invariant: at most one exchange occupies the connection; requests behind it wait, a bounded number of them.
+"""
+
+import logging
+from asyncio import BaseTransport, Protocol, Transport
+from typing import TYPE_CHECKING, cast
+
+from tidings.core import limits
+from tidings.core.errors import Refusal
+from tidings.server.reader import RequestReader
+from tidings.transports.carrier import Exchange, Writer
+from tidings.wire import http
+from tidings.wire.http import Headers, Request, Response
+
+if TYPE_CHECKING:
+    from tidings.server.app import App
+
+_log = logging.getLogger("tidings.connection")
+
+
+class Connection(Protocol):
+    """A connection of the native server, and the Carrier of what occupies it (transports/carrier.py)."""
+
+    __slots__ = (
+        "_app",
+        "_closing",
+        "_exchange",
+        "_extra",
+        "_paused",
+        "_queue",
+        "_reader",
+        "_request",
+        "_streams",
+        "_takes_input",
+        "_transport",
+        "slot",
+    )
+
+    def __init__(self, app: "App") -> None:
+        self._app = app
+        self._transport: Transport
+        self._reader: RequestReader | None = None
+        # The request that is being answered, and the headers that its answer bears besides its own.
+        self._request: Request | None = None
+        self._extra: Headers = ()
+        self._exchange: Exchange | None = None
+        self._streams = False
+        self._takes_input = False
+        self._queue: list[Request] | None = None
+        self._paused = False
+        self._closing = False
+        self.slot = -1
+
+    # --- what the event loop calls ------------------------------------------------------------
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """A client has connected."""
+        # uvloop's transports have asyncio's interface, but not its classes.
+        self._transport = cast("Transport", transport)
+        # Push back at the first byte that the kernel does not take: what waits is kept in the
+        # history, once, and not here for each.
+        self._transport.set_write_buffer_limits(high=0)
+        self._app.connections.add(self)
+        self._app.wheel.set(self, limits.HEAD_TIMEOUT)
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
+        """The client has gone, or we have closed."""
+        self._closing = True
+        self._app.wheel.clear(self)
+        self._app.connections.discard(self)
+        exchange, self._exchange = self._exchange, None
+        self._reader = self._queue = self._request = None
+        if exchange is not None:
+            exchange.lost()
+
+    def eof_received(self) -> bool:
+        """The client sends no more. Who has hung up on a parked question or a stream is gone."""
+        return False
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come."""
+        if self._closing:
+            return
+        if self._takes_input:
+            assert self._exchange is not None
+            self._exchange.received(data)
+            return
+        if self._streams:
+            return  # an event stream goes one way; what the client sends on it has no meaning
+        reader = self._reader
+        if reader is None:
+            reader = self._reader = RequestReader(self._accept, self._proceed)
+        begun = reader.begun
+        try:
+            rest = reader.feed(data)
+        except Refusal as refusal:
+            _log.info("refused code=%s peer=%s", refusal.kind.code, self._peer())
+            self._refuse_and_close(refusal)
+            return
+        if reader.in_message and not self._closing:
+            if reader.begun != begun and self._exchange is None and not reader.in_body:
+                self._app.wheel.set(self, limits.HEAD_TIMEOUT)
+        elif self._exchange is not None:
+            # Nothing is half-read: a parked or streaming connection needs no parser.
+            self._reader = None
+            if rest:
+                self.data_received(rest)  # already frames of the WebSocket
+
+    def pause_writing(self) -> None:
+        """The kernel takes no more bytes."""
+        self._paused = True
+        if self._streams and self._exchange is not None:
+            self._exchange.pushed_back()
+        else:
+            # Answers that are not read: read no more questions.
+            self._transport.pause_reading()
+            self._app.wheel.set(self, limits.WRITE_TIMEOUT)
+
+    def resume_writing(self) -> None:
+        """The kernel takes bytes again."""
+        self._paused = False
+        if self._closing:
+            return
+        if self._streams and self._exchange is not None:
+            self._exchange.took_again()
+        else:
+            self._app.wheel.set(self, limits.KEEP_ALIVE)
+            self._read_on()
+
+    def expired(self) -> None:
+        """The wheel's word: a deadline has come."""
+        reader = self._reader
+        if self._closing or self._paused and not self._streams:
+            self._transport.abort()
+        elif self._exchange is not None:
+            self._exchange.expired()
+        elif reader is not None and reader.in_message:
+            what = "body" if reader.in_body else "head"
+            self._refuse_and_close(
+                Refusal("request_timeout", f"The request's {what} did not arrive in time.")
+            )
+        else:
+            self.finish()
+
+    # --- requests in order ----------------------------------------------------------------------
+
+    def _proceed(self, expects_continue: bool) -> None:  # noqa: FBT001  called by position
+        """A head is complete, and its body awaited."""
+        if self._exchange is None:
+            self._app.wheel.set(self, limits.BODY_TIMEOUT)
+            if expects_continue and not self._queue:
+                self._transport.write(http.CONTINUE)
+
+    def _accept(self, request: Request) -> None:
+        """A request is complete."""
+        if self._exchange is None and not self._queue and not self._paused and not self._closing:
+            self._serve(request)
+            return
+        if self._queue is None:
+            self._queue = []
+        if len(self._queue) >= limits.PIPELINED:
+            # The client asks again for what was not answered (RFC 9112 §9.3.2).
+            self._queue[-1].keep_alive = False
+            return
+        self._queue.append(request)
+        self._transport.pause_reading()
+
+    def _read_on(self) -> None:
+        """Serve what waited behind an answer."""
+        while self._queue and self._exchange is None and not self._paused and not self._closing:
+            self._serve(self._queue.pop(0))
+        if not self._queue and not self._paused and not self._closing:
+            self._queue = None
+            self._transport.resume_reading()
+
+    def _serve(self, request: Request) -> None:
+        self._request = request
+        self._extra = ()
+        try:
+            response = self._app.routes.serve(request, self)
+        except Refusal as refusal:
+            if "upgrade" in request.headers:
+                request.keep_alive = False
+            response = http.refusal(refusal)
+        except Exception:
+            _log.exception("failed on %s %s", request.method, request.path)
+            request.keep_alive = False
+            response = http.refusal(
+                Refusal("internal", "The server failed on this request; its log says why.")
+            )
+        if response is not None:
+            self.reply(response)
+
+    def add_headers(self, headers: Headers) -> None:
+        """Add `headers` to the answer of the request that is being served."""
+        self._extra += headers
+
+    def _refuse_and_close(self, refusal: Refusal) -> None:
+        if self._exchange is not None:
+            # It would be taken for the answer to the request that is still open.
+            self._transport.close()
+            return
+        self._closing = True
+        self._transport.write(http.response(http.refusal(refusal), self._app.unix_seconds(), close=True))
+        self._linger()
+
+    def _peer(self) -> str:
+        peer = self._transport.get_extra_info("peername")
+        return f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "unix"
+
+    # --- what a transport may ask for (Carrier) -------------------------------------------------
+
+    def hold(self, exchange: Exchange) -> None:
+        """See Carrier."""
+        self._exchange = exchange
+
+    def reply(self, response: Response) -> None:
+        """See Carrier."""
+        request = self._request
+        if request is None or self._closing:
+            return
+        held = self._exchange is not None
+        self._exchange = self._request = None
+        if request.keep_alive and not self._extra and not request.http_1_0 and request.method != "HEAD":
+            # Rendered once for all that are answered the same.
+            raw = response.raw
+            if raw is None:
+                raw = response.raw = http.response(response, self._app.unix_seconds())
+            self._transport.write(raw)
+        else:
+            if request.http_1_0 and request.keep_alive:
+                self._extra += (("Connection", "keep-alive"),)
+            raw = http.response(
+                response,
+                self._app.unix_seconds(),
+                extra=self._extra,
+                close=not request.keep_alive,
+                body=request.method != "HEAD",
+            )
+            self._transport.write(raw)
+        if not request.keep_alive:
+            self.finish()
+            return
+        if not self._paused:
+            self._app.wheel.set(self, limits.KEEP_ALIVE)
+        if held and self._queue:
+            # Not from within a walk over a cohort: what is asked next may change cohorts.
+            self._app.loop.call_soon(self._read_on)
+
+    def open(self, exchange: Exchange, head: Response, *, takes_input: bool) -> None:
+        """See Carrier."""
+        now = self._app.unix_seconds()
+        headers = (("Date", http.date(now)), *head.headers, *self._extra)
+        if not takes_input:
+            headers += (("Connection", "close"),)
+        self._exchange = exchange
+        self._request = None
+        self._extra = ()
+        self._streams = True
+        self._takes_input = takes_input
+        self._queue = None
+        self._transport.write(http.head(head.status, headers))
+
+    def write(self, data: bytes) -> None:
+        """See Carrier."""
+        if not self._transport.is_closing():
+            self._transport.write(data)
+
+    @property
+    def writer(self) -> Writer:
+        """See Carrier."""
+        return self._transport.write
+
+    def timer(self, seconds: float) -> None:
+        """See Carrier."""
+        self._app.wheel.set(self, seconds)
+
+    def finish(self) -> None:
+        """See Carrier."""
+        if not self._closing:
+            self._closing = True
+            self._linger()
+
+    def _linger(self) -> None:
+        """Half-close, and drop what still comes for a moment.
+
+        Closing with bytes unread makes the kernel reset the connection, and the client may then
+        lose the answer that was meant for it.
+        """
+        self._queue = None
+        if self._transport.is_closing():
+            return
+        self._app.wheel.set(self, limits.CLOSE_GRACE)
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+            self._transport.resume_reading()
+        else:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """See Carrier."""
+        self._closing = True
+        self._transport.abort()
+
+    def pause_reading(self) -> None:
+        """See Carrier."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """See Carrier."""
+        if not self._closing:
+            self._transport.resume_reading()
+
+    def drain(self, reconnect_within_ms: int) -> None:
+        """The server stops: end what goes on, or close if nothing does."""
+        if self._closing:
+            return
+        exchange = self._exchange
+        if exchange is None and (self._reader is None or not self._reader.in_message):
+            self.finish()
+        elif exchange is not None:
+            if self._request is not None:
+                self._request.keep_alive = False
+            exchange.drain(reconnect_within_ms)
+        # A request that is half-read is answered; its deadline is short.

@@ -1,0 +1,101 @@
+"""Sockets to listen on: TCP, TLS or a Unix socket, with bounded kernel buffers."""
+
+import os
+import socket
+import ssl
+import stat
+from asyncio import AbstractEventLoop, AbstractServer, BaseProtocol
+from collections.abc import Callable
+from pathlib import Path
+
+from tidings.core import limits
+from tidings.core.errors import SettingsError
+from tidings.server.config import Settings
+
+_BACKLOG = 4096  # a storm of reconnects arrives faster than it is accepted
+_TCP_NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)  # 25 on Linux; Python names it from 3.12 on
+
+
+async def listen(
+    loop: AbstractEventLoop, settings: Settings, make: Callable[[], BaseProtocol]
+) -> tuple[list[AbstractServer], str]:
+    """Return servers that make a protocol for each connection, and their address as a URL.
+
+    Raises SettingsError when the address cannot be had or the certificate not be read.
+    """
+    tls = _tls(settings)
+    if settings.uds is not None:
+        unix = await loop.create_unix_server(make, sock=_unix_socket(settings.uds), ssl=tls, backlog=_BACKLOG)
+        return [unix], f"unix:{settings.uds}"
+    sockets = _tcp_sockets(settings.host, settings.port)
+    servers = [await loop.create_server(make, sock=s, ssl=tls, backlog=_BACKLOG) for s in sockets]
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    return list(servers), f"{'https' if tls else 'http'}://{host}:{sockets[0].getsockname()[1]}"
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.tls_cert is None:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # HTTP/1.1 only: a client that was offered h2 would speak it.
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    except (OSError, ssl.SSLError) as error:
+        raise SettingsError(f"The TLS certificate and key cannot be used: {error}.") from None
+    return context
+
+
+def _tcp_sockets(host: str, port: int) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            if sockets and port == 0:
+                address = (address[0], sockets[0].getsockname()[1], *address[2:])
+            listening = socket.socket(family, kind, protocol)
+            sockets.append(listening)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            # Accepted connections inherit both. The first bounds what the kernel holds for a client
+            # that does not read; without it megabytes go by before we notice.
+            listening.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, limits.UNSENT_IN_KERNEL)
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            listening.setblocking(False)
+            listening.bind(address)
+    except OSError as error:
+        for listening in sockets:
+            listening.close()
+        raise SettingsError(
+            f"Cannot listen on {host}:{port}: {error.strerror or error}. Is another server there? Try --port 0."
+        ) from None
+    return sockets
+
+
+def _unix_socket(path: str) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # A socket that a killed server left behind is in the way; anything else at this path is not ours.
+        if stat.S_ISSOCK(os.stat(path).st_mode) and not _answers(path):
+            Path(path).unlink()
+    except FileNotFoundError:
+        pass
+    try:
+        listening.setblocking(False)
+        listening.bind(path)
+    except OSError as error:
+        listening.close()
+        raise SettingsError(f"Cannot listen on {path}: {error.strerror or error}.") from None
+    return listening
+
+
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(path)
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,170 @@
+"""Requests out of bytes (RFC 9112), by httptools.
+
+Owns: the limits on heads and bodies, and what makes a request ambiguous. Does not own: the socket,
+the routes, the deadlines. A refusal raised here ends the connection: what follows cannot be trusted.
+"""
+
+from collections.abc import Callable
+
+import httptools
+
+from tidings.core import limits
+from tidings.core.errors import Refusal
+from tidings.wire.http import Request, split_target
+
+
+class RequestReader:
+    """Reads the requests of one connection. `accept` is called with each, `proceed` when a body is awaited."""
+
+    __slots__ = (
+        "_accept",
+        "_body",
+        "_head_bytes",
+        "_headers",
+        "_in_body",
+        "_parser",
+        "_proceed",
+        "_target",
+        "_upgrades",
+        "begun",
+        "in_message",
+    )
+
+    def __init__(self, accept: Callable[[Request], None], proceed: Callable[[bool], None]) -> None:
+        self._accept = accept
+        self._proceed = proceed
+        self._parser = httptools.HttpRequestParser(self)
+        self.in_message = False
+        self.begun = 0  # requests whose first byte has come
+        self._reset()
+
+    def _reset(self) -> None:
+        self._target = b""
+        self._headers: dict[str, str] = {}
+        self._body = bytearray()
+        self._head_bytes = 0
+        self._in_body = False
+        self._upgrades = False
+
+    @property
+    def in_body(self) -> bool:
+        """Whether a head was read and its body is not yet complete."""
+        return self._in_body
+
+    def feed(self, data: bytes) -> bytes:
+        """Read `data`; return what follows a request that upgrades the connection, which is not HTTP.
+
+        Raises Refusal for what is not a request that can be answered.
+        """
+        while True:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+                if self._upgrades:
+                    return data
+                # An upgrade that is not ours to make (h2c): the request was answered as it is.
+                self._parser = httptools.HttpRequestParser(self)
+                continue
+            except httptools.HttpParserCallbackError as error:
+                if isinstance(error.__context__, Refusal):
+                    raise error.__context__ from None
+                raise
+            except httptools.HttpParserInvalidMethodError:
+                raise Refusal(
+                    "bad_request", "The request does not begin with a method that HTTP knows."
+                ) from None
+            except httptools.HttpParserError as error:
+                raise Refusal("bad_request", f"The request is malformed: {str(error)[:120]}.") from None
+            break
+        if self.in_message and not self._in_body:
+            # The callbacks count what was complete; this counts a header that never ends.
+            self._head_bytes += len(data)
+            self._check_head()
+        return b""
+
+    def _check_head(self) -> None:
+        if self._head_bytes > 2 * limits.HEAD_BYTES:
+            raise Refusal("head_too_large", f"A request's head is at most {limits.HEAD_BYTES} bytes.")
+
+    # --- what httptools calls ---------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """A request's first byte has come."""
+        self._reset()
+        self.in_message = True
+        self.begun += 1
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the request target."""
+        self._target += url
+        if len(self._target) > limits.URI_BYTES:
+            raise Refusal("uri_too_long", f"A request URI is at most {limits.URI_BYTES} bytes.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One header, or trailer: those are counted and not kept (RFC 9112 §7.1.2)."""
+        self._head_bytes += len(name) + len(value) + 4
+        if len(value) + len(name) > limits.HEADER_BYTES or self._head_bytes > limits.HEAD_BYTES:
+            raise Refusal(
+                "head_too_large",
+                f"A header is at most {limits.HEADER_BYTES} bytes, and a head {limits.HEAD_BYTES}.",
+            )
+        if self._in_body:
+            return
+        key = name.decode("latin-1").lower()
+        text = value.decode("latin-1")
+        if key in self._headers:
+            if key == "host":
+                raise Refusal("bad_request", "The request names two hosts.")
+            text = f"{self._headers[key]}{'; ' if key == 'cookie' else ', '}{text}"
+        elif len(self._headers) >= limits.HEADERS:
+            raise Refusal("head_too_large", f"A request has at most {limits.HEADERS} headers.")
+        self._headers[key] = text
+
+    def on_headers_complete(self) -> None:
+        """The head is complete."""
+        headers = self._headers
+        version = self._parser.get_http_version()
+        if version not in ("1.0", "1.1"):
+            raise Refusal("version_unsupported", "HTTP/1.1 is spoken here, and HTTP/1.0.")
+        if version == "1.1" and "host" not in headers:
+            raise Refusal("bad_request", "The request names no host.")
+        has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+        self._upgrades = self._parser.should_upgrade() and "websocket" in headers.get("upgrade", "").lower()
+        if has_body:
+            if "upgrade" in headers:
+                # Two servers may disagree on where such a request ends: smuggling.
+                raise Refusal("bad_request", "A request that upgrades the connection has no body.")
+            if int(headers.get("content-length", 0)) > limits.BODY_BYTES:
+                raise Refusal("body_too_large", f"A body is at most {limits.BODY_BYTES} bytes.")
+            expected = headers.get("expect")
+            if expected is not None and expected.lower() != "100-continue":
+                raise Refusal("expectation_failed", "The only expectation that is met is 100-continue.")
+            self._in_body = True
+            self._proceed(expected is not None and version == "1.1")
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of the body."""
+        if len(self._body) + len(data) > limits.BODY_BYTES:
+            raise Refusal("body_too_large", f"A body is at most {limits.BODY_BYTES} bytes.")
+        self._body += data
+
+    def on_message_complete(self) -> None:
+        """The request is complete."""
+        self.in_message = self._in_body = False
+        target = self._target.decode("ascii")
+        path, query = split_target(target)
+        self._accept(
+            Request(
+                method=self._parser.get_method().decode("ascii"),
+                target=target,
+                headers=self._headers,
+                body=bytes(self._body),
+                http_1_0=self._parser.get_http_version() == "1.0",
+                # After an upgrade, taken or refused, the bytes that follow are not ours to read.
+                keep_alive=self._parser.should_keep_alive() and not self._upgrades,
+                path=path,
+                query=query,
+            )
+        )
+        self._reset()

@@ -1,0 +1,38 @@
+"""The HTTP answer to a poll (spec §5.1): the same for a client that asked and for one that waited."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from tidings.core.message import Gap, Message
+from tidings.wire import envelope
+from tidings.wire.http import JSON, NO_STORE, Headers, Response
+
+Answer = Response
+
+_NOTHING: Final = ()
+
+
+def respond(
+    messages: Sequence[Message],
+    cursor: str,
+    gaps: Sequence[Gap] = _NOTHING,
+    *,
+    more: bool = False,
+    known: str | None = None,
+    headers: Headers = (),
+) -> Answer:
+    """Return the answer that tells `messages` and `gaps`, and where to ask next.
+
+    A client that names this very cursor in If-None-Match and for which there is nothing gets 304
+    (RFC 9110 §13.1.2).
+    """
+    etag = ("ETag", f'"{cursor}"')
+    if known is not None and not messages and not gaps and f'"{cursor}"' in known[:1024]:
+        return Response(304, (NO_STORE, etag, *headers))
+    body = envelope.answer(messages, cursor, gaps, more=more)
+    return Response(200, (JSON, NO_STORE, etag, *headers), body)
+
+
+def preference(wait: float) -> Headers:
+    """Return the header that says how long the answer may have waited (RFC 7240 §3)."""
+    return (("Preference-Applied", f"wait={wait:g}"),)

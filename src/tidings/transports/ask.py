@@ -1,0 +1,153 @@
+"""What a client asks of channels, read from one request (spec §2): the same question on all transports.
+
+Owns: which channels, from where, how much, how long, over which transport. Does not own: the answer.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tidings.core import limits
+from tidings.core.errors import Refusal
+from tidings.core.names import split_channels
+from tidings.core.start import After, Earliest, Now, RewindCount, RewindTime, Start
+from tidings.wire import cursor as cursors
+from tidings.wire.http import Request
+
+
+class Transport(StrEnum):
+    """The four, in the order of the story."""
+
+    POLLING = "polling"
+    LONG_POLLING = "long-polling"
+    SSE = "sse"
+    WEB_SOCKET = "websocket"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One question. `wait` is seconds, 0 for an answer at once; `known` is the ETag the client holds."""
+
+    channels: tuple[str, ...]
+    start: Start
+    transport: Transport
+    limit: int = limits.ANSWER_MESSAGES
+    wait: float = 0.0
+    known: str | None = None
+
+
+def read(request: Request, names: str, most_channels: int) -> Ask:
+    """Return what `request` asks of the channels `names`, or refuse it.
+
+    `names` is empty only for a WebSocket, which may begin with no channel.
+    """
+    transport = choose(request)
+    query = request.query
+    if not names and transport is not Transport.WEB_SOCKET:
+        raise Refusal("bad_channel", "Name a channel: /channels/NAME. Only a WebSocket may begin with none.")
+    start = read_start(query, request.headers.get("last-event-id"))
+    if (
+        isinstance(start, After)
+        and start.cursor is None
+        and transport in (Transport.POLLING, Transport.LONG_POLLING)
+    ):
+        # On a stream this becomes a gap: a 4xx would end a browser's EventSource for good.
+        raise Refusal("bad_cursor", "`after` takes a cursor that the server gave, or `earliest`.")
+    return Ask(
+        channels=split_channels(names, most_channels) if names else (),
+        start=start,
+        transport=transport,
+        limit=_limit(query),
+        wait=_wait(request) if transport is Transport.LONG_POLLING else 0.0,
+        known=request.headers.get("if-none-match"),
+    )
+
+
+def choose(request: Request) -> Transport:
+    """Return the transport of `request`: what it says outright, else what its headers ask for (spec §2.1)."""
+    headers = request.headers
+    named = request.query.get("transport")
+    upgrade = "websocket" in headers.get("upgrade", "").lower()
+    if named is not None:
+        try:
+            transport = Transport(named)
+        except ValueError:
+            known = ", ".join(Transport)
+            raise Refusal("bad_parameter", f"`transport` is one of {known}.") from None
+        if transport is Transport.WEB_SOCKET and not upgrade:
+            raise Refusal(
+                "upgrade_required",
+                "A WebSocket begins with `Upgrade: websocket`; something on the way may have taken it out.",
+                (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")),
+            )
+        return transport
+    if upgrade:
+        return Transport.WEB_SOCKET
+    if "text/event-stream" in headers.get("accept", ""):
+        return Transport.SSE
+    if "wait" in request.query or _preferred_wait(headers) is not None:
+        return Transport.LONG_POLLING
+    return Transport.POLLING
+
+
+def read_start(query: Mapping[str, str], last_event_id: str | None = None) -> Start:
+    """Return where to begin. `last_event_id` wins over the query: a browser sends it when it comes back."""
+    if last_event_id:
+        return after(last_event_id)
+    if "after" in query:
+        text = query["after"]
+        return Earliest() if text == "earliest" else after(text)
+    if "rewind" in query:
+        return rewind(query["rewind"])
+    return Now()
+
+
+def after(text: str) -> After:
+    """Return the start behind the cursor `text`, which need not be one."""
+    cursor = cursors.decode(text)
+    if cursor is None:
+        # What is told back in a gap: short, and printable ASCII.
+        text = "".join(c if " " < c <= "~" else "?" for c in text[: limits.CURSOR_BYTES])
+    return After(text, cursor)
+
+
+def rewind(value: str | int) -> RewindCount | RewindTime:
+    """Return the start that many messages (`20`) or seconds (`30s`) back. Absurd values are clamped."""
+    match = re.fullmatch(r"([0-9]{1,9})(s?)", str(value))
+    if match is None:
+        raise Refusal("bad_parameter", "`rewind` is a number of messages, like 20, or of seconds, like 30s.")
+    number = int(match[1])
+    if match[2]:
+        return RewindTime(float(number))
+    return RewindCount(min(number, limits.HISTORY_COUNT)) if number else RewindCount(0)
+
+
+def _limit(query: Mapping[str, str]) -> int:
+    text = query.get("limit")
+    if text is None:
+        return limits.ANSWER_MESSAGES
+    if re.fullmatch(r"-?[0-9]{1,18}", text) is None:
+        raise Refusal("bad_parameter", "`limit` is a whole number of messages.")
+    return max(1, min(int(text), limits.ANSWER_MESSAGES_MOST))
+
+
+def _wait(request: Request) -> float:
+    text = request.query.get("wait")
+    if text is None:
+        preferred = _preferred_wait(request.headers)
+        return limits.WAIT if preferred is None else min(preferred, limits.WAIT_MOST)
+    try:
+        wait = float(text or limits.WAIT)
+    except ValueError:
+        wait = math.nan
+    if math.isnan(wait) or wait < 0:
+        raise Refusal("bad_parameter", "`wait` is a number of seconds.")
+    return min(wait, limits.WAIT_MOST)
+
+
+def _preferred_wait(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of `Prefer: wait=N` (RFC 7240 §4.3). A preference that makes no sense is none."""
+    match = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,9})(?![0-9])", headers.get("prefer", "")[:256])
+    return None if match is None else float(match[1])

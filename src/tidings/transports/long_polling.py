@@ -1,0 +1,109 @@
+"""HTTP long-polling: the client asks once, and the answer hangs until there is one (spec §5.2).
+
+Its cost: a round trip and a request's head for each answer, and a connection that hangs meanwhile.
+Its merit: a message arrives when it is published, and to everything on the way it is plain HTTP.
+
+Waiters at the same place are one cohort: one answer is rendered, and written to each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tidings.core import limits
+from tidings.core.message import Gap, Message
+from tidings.hub import Hub, Subscriber
+from tidings.transports.answers import Answer, preference, respond
+from tidings.transports.ask import Ask
+from tidings.transports.carrier import Carrier
+
+
+@dataclass(frozen=True, slots=True)
+class _SharedAnswer:
+    """How a cohort of waiters is answered: the same for all that asked with the same limit and wait."""
+
+    limit: int
+    wait: float
+
+    def messages(self, ms: Sequence[Message]) -> Answer:
+        room = limits.ANSWER_BYTES
+        end = 0
+        while end < len(ms) and end < self.limit and (end == 0 or room >= len(ms[end].data)):
+            room -= len(ms[end].data)
+            end += 1
+        last = ms[end - 1]
+        cursor = f"{last.epoch}-{last.position}"
+        return respond(ms[:end], cursor, more=end < len(ms), headers=preference(self.wait))
+
+    def gaps(self, gs: Sequence[Gap], cursor: str) -> Answer:
+        raise AssertionError("a waiter that finds a gap asks again")
+
+
+def answer(hub: Hub, ask: Ask, carrier: Carrier) -> Answer | None:
+    """Return what follows the client's cursor, or None: then `carrier` is held until there is something.
+
+    Looking and beginning to wait are one step of the event loop: nothing can be published in between.
+    """
+    place = hub.locate(ask.channels, ask.start)
+    found = hub.read(ask.channels, place, ask.limit, limits.ANSWER_BYTES)
+    if found.messages or place.gaps or ask.wait == 0:
+        cursor = hub.cursor(hub.end_of(ask.channels, place, found))
+        hub.stats.delivered += len(found.messages)
+        headers = preference(ask.wait)
+        return respond(found.messages, cursor, place.gaps, more=found.more, known=ask.known, headers=headers)
+    waiter = LongPoll(hub, ask, carrier)
+    carrier.hold(waiter)
+    carrier.timer(ask.wait)
+    hub.subscribe(waiter, place)
+    return None
+
+
+class LongPoll(Subscriber):
+    """One parked question."""
+
+    __slots__ = ("_ask", "_carrier", "_hub")
+
+    def __init__(self, hub: Hub, ask: Ask, carrier: Carrier) -> None:
+        super().__init__(ask.channels, _SharedAnswer(ask.limit, ask.wait), self._told, once=True)
+        self._hub = hub
+        self._ask = ask
+        self._carrier = carrier
+
+    def _told(self, shared: Answer | None) -> None:
+        if shared is not None:
+            self._carrier.reply(shared)
+        else:
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """Answer with what there is now, which may be nothing."""
+        place = self._hub.locate(self.channels, self._ask.start)
+        found = self._hub.read(self.channels, place, self._ask.limit, limits.ANSWER_BYTES)
+        cursor = self._hub.cursor(self._hub.end_of(self.channels, place, found))
+        headers = preference(self._ask.wait)
+        self._carrier.reply(
+            respond(
+                found.messages, cursor, place.gaps, more=found.more, known=self._ask.known, headers=headers
+            )
+        )
+
+    def expired(self) -> None:
+        """The deadline: an empty answer, and the client asks again."""
+        self._hub.unsubscribe(self)
+        self._look_again()
+
+    def drain(self, _reconnect_within_ms: int) -> None:
+        """An answer now: the next question goes to the next server."""
+        self.expired()
+
+    def lost(self) -> None:
+        """The client went away: nothing was consumed."""
+        self._hub.unsubscribe(self)
+
+    def received(self, data: bytes) -> None:
+        """Never called: the next request waits in the connection."""
+
+    def pushed_back(self) -> None:
+        """Nothing is being written."""
+
+    def took_again(self) -> None:
+        """Nothing is being written."""

@@ -1,0 +1,100 @@
+"""Server-Sent Events: one request, and an answer that never ends (spec §5.3, WHATWG HTML §9.2).
+
+Its cost: one way only, and a connection each. Its merit: a browser reads it with one line of code,
+comes back by itself and says where it was; to everything on the way it is one long HTTP answer.
+
+The stream is delimited by its close, not chunked: eight bytes less a message, and a proxy that
+speaks HTTP/1.0 to us passes it on as well.
+"""
+
+from typing import Final
+
+from tidings.core import limits
+from tidings.hub import Hub, Place, Subscriber
+from tidings.transports.ask import Ask
+from tidings.transports.carrier import Carrier
+from tidings.wire import event_stream
+from tidings.wire.http import Response
+
+_HEAD: Final = Response(
+    200,
+    (
+        ("Content-Type", "text/event-stream; charset=utf-8"),
+        # no-transform: a compressing proxy would hold events back to compress them together.
+        ("Cache-Control", "no-cache, no-transform"),
+        ("X-Accel-Buffering", "no"),
+    ),
+)
+
+
+def head() -> Response:
+    """Return the head of a stream, for HEAD requests and refusals that must keep an EventSource alive."""
+    return _HEAD
+
+
+def open_stream(hub: Hub, ask: Ask, carrier: Carrier) -> None:
+    """Begin to stream what follows the client's cursor."""
+    stream = EventStream(hub, ask.channels, carrier)
+    carrier.open(stream, _HEAD, takes_input=False)
+    stream.begin(hub.locate(ask.channels, ask.start))
+
+
+class EventStream(Subscriber):
+    """One open stream."""
+
+    __slots__ = ("_carrier", "_hub")
+
+    def __init__(self, hub: Hub, channels: tuple[str, ...], carrier: Carrier) -> None:
+        super().__init__(channels, event_stream, carrier.writer)
+        self._hub = hub
+        self._carrier = carrier
+
+    def begin(self, place: Place) -> None:
+        """Say where the stream begins, tell what is lost, and let the hub write the rest."""
+        resumed = self._hub.cursor(place.position)
+        first = event_stream.opening(place.cursor, self.channels, resumed, limits.RETRY_MS)
+        if place.gaps:
+            first += event_stream.gaps(place.gaps, resumed)
+        self._carrier.timer(limits.COMMENT_EVERY)
+        self._carrier.write(first)
+        self._hub.subscribe(self, place)
+
+    def expired(self) -> None:
+        """A comment keeps the connection from looking dead; one that takes no bytes at all is cut."""
+        if self.paused:
+            self._carrier.abort()
+            return
+        self._carrier.timer(limits.COMMENT_EVERY)
+        self._carrier.write(event_stream.COMMENT)
+
+    def pushed_back(self) -> None:
+        """Leave the cohort with a cursor: the history, not a queue, keeps what comes meanwhile."""
+        self._carrier.timer(limits.WRITE_TIMEOUT)
+        self._hub.pause(self)
+
+    def took_again(self) -> None:
+        """Catch up."""
+        self._carrier.timer(limits.COMMENT_EVERY)
+        self._hub.resume(self)
+
+    def drain(self, reconnect_within_ms: int) -> None:
+        """Say when to come back, and end."""
+        self._hub.unsubscribe(self)
+        value = {"code": "shutting_down", "reason": "The server is shutting down; come back."}
+        self._carrier.write(event_stream.event("end", value, reconnect_within_ms))
+        self._carrier.finish()
+
+    def lost(self) -> None:
+        """Write nothing more."""
+        self._hub.unsubscribe(self)
+
+    def received(self, data: bytes) -> None:
+        """Never called: a stream goes one way."""
+
+
+def only_retry(retry_ms: int) -> Response:
+    """Return a whole stream that only says when to come back: what an overloaded server answers.
+
+    A browser's EventSource gives up for good on any status but 200.
+    """
+    return Response(200, _HEAD.headers, event_stream.retry(retry_ms))

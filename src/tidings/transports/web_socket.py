@@ -1,0 +1,334 @@
+"""WebSocket: both ways over one connection (spec §5.4, RFC 6455).
+
+Its cost: a connection each, and a handshake that something on the way may not pass on. Its merit:
+two to four bytes of framing a message, and the client speaks on the same connection.
+
+The handshake and inbound frames are the websockets library's, sans I/O; outbound messages are
+rendered once and shared. The library's parser is made when bytes arrive and given back when nothing
+is half-read, so that an idle connection holds none.
+"""
+
+from asyncio import Future
+from collections.abc import Sequence
+from types import GeneratorType
+from typing import Final
+
+import msgspec
+from websockets.datastructures import Headers as HandshakeHeaders
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request as Handshake
+from websockets.protocol import OPEN, Protocol, Side
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from tidings.core import limits
+from tidings.core.errors import CODES, Refusal
+from tidings.core.message import Draft, Receipt
+from tidings.core.names import check_channel, check_channels, check_event, check_key
+from tidings.core.start import Earliest, Now, Start
+from tidings.hub import Hub, Place, Subscriber
+from tidings.transports.ask import Ask, after, rewind
+from tidings.transports.carrier import Carrier
+from tidings.wire import envelope, web_socket
+from tidings.wire.http import Request, Response
+
+# What is parsed at once: 256 KiB of two-byte frames would become 40 MB of objects.
+_SLICE: Final = 4096
+_IN_FLIGHT: Final = 64  # publishes that the log has not answered; beyond it nothing more is read
+
+
+def open_socket(hub: Hub, ask: Ask, request: Request, carrier: Carrier) -> None:
+    """Accept the handshake and begin, or refuse it with `bad_request` or `upgrade_required`."""
+    head = _accept(request)
+    socket = WebSocket(hub, ask.channels, carrier)
+    carrier.open(socket, head, takes_input=True)
+    socket.begin(hub.locate(ask.channels, ask.start if ask.channels else Now()))
+
+
+def _accept(request: Request) -> Response:
+    """Return the 101 that completes the handshake (RFC 6455 §4.2.2)."""
+    headers = HandshakeHeaders()
+    for name, value in request.headers.items():
+        headers[name] = value
+    protocol = ServerProtocol(select_subprotocol=_select_subprotocol)
+    accepted = protocol.accept(Handshake(request.target, headers))
+    if accepted.status_code != 101:
+        code = "upgrade_required" if accepted.status_code == 426 else "bad_request"
+        more = (
+            (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")) if code == "upgrade_required" else ()
+        )
+        raise Refusal(
+            code, f"The WebSocket handshake is malformed: {_one_line(protocol.handshake_exc)}.", more
+        )
+    return Response(
+        101, tuple((name, value) for name, value in accepted.headers.raw_items() if name != "Date")
+    )
+
+
+def _select_subprotocol(_protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """Speak ours where it is offered, and the same without a name where it is not."""
+    return Subprotocol(web_socket.SUBPROTOCOL) if web_socket.SUBPROTOCOL in offered else None
+
+
+def _one_line(error: Exception | None) -> str:
+    return ascii(str(error))[1:-1][:200]
+
+
+class WebSocket(Subscriber):
+    """One open WebSocket."""
+
+    __slots__ = (
+        "_carrier",
+        "_empty_fragments",
+        "_ended",
+        "_errors",
+        "_fragments",
+        "_heard",
+        "_hub",
+        "_in_flight",
+        "_partial",
+        "_pinged",
+        "_protocol",
+    )
+
+    def __init__(self, hub: Hub, channels: tuple[str, ...], carrier: Carrier) -> None:
+        super().__init__(channels, web_socket, carrier.writer)
+        self._hub = hub
+        self._carrier = carrier
+        self._protocol: Protocol | None = None
+        # A message in pieces: its bytes so far, and how many pieces. None between messages.
+        self._partial: bytearray | None = None
+        self._fragments = 0
+        self._empty_fragments = 0
+        self._errors = 0
+        self._in_flight = 0
+        self._pinged = False
+        self._heard = True
+        self._ended = False
+
+    def begin(self, place: Place) -> None:
+        """Say where the connection begins, tell what is lost, and let the hub write the rest."""
+        resumed = self._hub.cursor(place.position)
+        first = web_socket.say("ready", {"cursor": place.cursor or resumed, "channels": list(self.channels)})
+        self._carrier.timer(limits.PING_EVERY)
+        self._carrier.write(first + web_socket.gaps(place.gaps, resumed))
+        self._hub.subscribe(self, place)
+
+    # --- what the client sends ----------------------------------------------------------------
+
+    def received(self, data: bytes) -> None:
+        """Take frames, cut anywhere."""
+        self._heard = True
+        if self._protocol is None:
+            if _is_lone_pong(data):
+                return
+            self._protocol = Protocol(Side.SERVER, max_size=limits.MESSAGE_BYTES)
+        protocol = self._protocol
+        for start in range(0, len(data), _SLICE):
+            protocol.receive_data(data[start : start + _SLICE])
+            for frame in protocol.events_received():
+                if isinstance(frame, Frame):
+                    self._frame(frame)
+            if self._ended:
+                return
+            # Pongs, the echo of a close, or the close that answers a broken frame.
+            if answers := b"".join(protocol.data_to_send()):
+                self._carrier.write(answers)
+            if protocol.state is not OPEN:
+                self._end()
+                return
+
+    def _frame(self, frame: Frame) -> None:
+        """Take one frame that the library found well-formed and in its place."""
+        if self._ended or frame.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
+            return
+        if frame.opcode is Opcode.BINARY:
+            self._close(1003, "Commands are text frames.")
+        elif frame.opcode is Opcode.TEXT and frame.fin:
+            self._text(bytes(frame.data))
+        else:
+            self._fragment(frame)
+
+    def _fragment(self, frame: Frame) -> None:
+        """Collect a message in pieces. The library bounds its bytes, not how many pieces they come in."""
+        if self._partial is None:
+            self._partial = bytearray()
+        self._partial += frame.data
+        self._fragments += 1
+        self._empty_fragments = 0 if frame.data else self._empty_fragments + 1
+        if self._fragments > limits.FRAGMENTS or self._empty_fragments > limits.EMPTY_FRAGMENTS:
+            self._close(1009, "The message comes in too many fragments.")
+        elif frame.fin:
+            payload, self._partial = bytes(self._partial), None
+            self._fragments = self._empty_fragments = 0
+            self._text(payload)
+
+    def _text(self, payload: bytes) -> None:
+        try:
+            payload.decode()
+        except UnicodeDecodeError:
+            self._close(1007, "Text frames are UTF-8.")
+            return
+        try:
+            command = web_socket.command(payload)
+        except web_socket.BadCommand as refusal:
+            self._refuse(refusal, refusal.ref)
+            return
+        try:
+            self._obey(command)
+        except Refusal as refusal:
+            self._refuse(refusal, command.ref)
+
+    def _obey(self, command: web_socket.Command) -> None:
+        match command.value:
+            case web_socket.Publish() as publish:
+                self._publish(publish, command.ref)
+            case web_socket.Subscribe() as asked if command.word == "subscribe":
+                self._subscribe(asked, command.ref)
+            case web_socket.Subscribe() as asked:
+                names = check_channels(asked.names, limits.CHANNELS_PER_REQUEST)
+                remaining = tuple(channel for channel in self.channels if channel not in names)
+                self._hub.change_channels(self, remaining)
+                self._say("ok", {"channels": list(remaining)}, command.ref)
+            case _ if command.word == "ping":
+                self._say("ok", {}, command.ref)
+            case _:
+                raise Refusal("not_implemented", "This server is open: it takes no tokens.")
+
+    def _subscribe(self, asked: web_socket.Subscribe, ref: msgspec.Raw | None) -> None:
+        names = check_channels(asked.names, limits.CHANNELS_PER_REQUEST)
+        if not names:
+            raise Refusal("bad_command", 'Name the channels: {"subscribe":{"channels":["news"]}}.')
+        channels = tuple(sorted({*self.channels, *names}))
+        if len(channels) > limits.CHANNELS_PER_REQUEST:
+            raise Refusal(
+                "too_many_channels", f"One connection hears at most {limits.CHANNELS_PER_REQUEST} channels."
+            )
+        new = tuple(channel for channel in names if channel not in self.channels)
+        if not new:
+            cursor = self._hub.cursor(self._hub.written(self))
+            self._say("ok", {"channels": list(channels), "cursor": cursor}, ref)
+            return
+        place = self._hub.locate(new, _start(asked))
+        position = min(place.position, self._hub.written(self)) if self.channels else place.position
+        # The gaps first: a client that was cut behind the `ok` would hold a cursor that hides them.
+        told = web_socket.gaps(place.gaps, self._hub.cursor(place.position))
+        ok = web_socket.say("ok", {"channels": list(channels), "cursor": self._hub.cursor(position)}, ref)
+        self._carrier.write(told + ok)
+        self._hub.change_channels(self, channels, place)
+
+    def _publish(self, publish: web_socket.Publish, ref: msgspec.Raw | None) -> None:
+        draft = Draft(
+            check_channel(publish.channel),
+            envelope.check_json(bytes(publish.data)),
+            None if publish.event is None else check_event(publish.event),
+            None if publish.key is None else check_key(publish.key),
+            None if publish.idempotency_key is None else check_key(publish.idempotency_key),
+        )
+        receipts = self._hub.publish((draft,))
+        if receipts.done():
+            self._published(receipts, ref)
+            return
+        self._in_flight += 1
+        if self._in_flight == _IN_FLIGHT:
+            self._carrier.pause_reading()
+        receipts.add_done_callback(lambda done: self._published_later(done, ref))
+
+    def _published_later(self, receipts: "Future[list[Receipt]]", ref: msgspec.Raw | None) -> None:
+        self._in_flight -= 1
+        if self._in_flight == _IN_FLIGHT - 1 and not self.paused:
+            self._carrier.resume_reading()
+        self._published(receipts, ref)
+
+    def _published(self, receipts: "Future[list[Receipt]]", ref: msgspec.Raw | None) -> None:
+        if self._ended:
+            return
+        error = receipts.exception()
+        if error is None:
+            self._say("ok", envelope.receipt(receipts.result()[0]), ref)
+        elif isinstance(error, Refusal):
+            self._say("error", envelope.problem(error.kind, error.detail), ref)
+        else:
+            raise error
+
+    def _refuse(self, refusal: Refusal, ref: msgspec.Raw | None) -> None:
+        self._say("error", envelope.problem(refusal.kind, refusal.detail), ref)
+        self._errors += 1
+        if self._errors >= limits.COMMAND_ERRORS:
+            self._close(CODES["bad_command"].close, f"{self._errors} commands were refused.")
+
+    # --- how it goes on, and ends -------------------------------------------------------------
+
+    def _say(self, word: str, value: dict[str, object], ref: msgspec.Raw | None = None) -> None:
+        self._carrier.write(web_socket.say(word, value, ref))
+
+    def expired(self) -> None:
+        """Ping; who has sent nothing when the grace is over is gone. Who takes no bytes is cut."""
+        if self.paused:
+            self._carrier.abort()
+        elif self._pinged and not self._heard:
+            self._close(4004, "No pong came.")
+        elif self._pinged:
+            self._pinged = False
+            self._carrier.timer(limits.PING_EVERY - limits.PONG_GRACE)
+        else:
+            if self._protocol is not None and _is_between_frames(self._protocol) and self._partial is None:
+                self._protocol = None
+            self._pinged, self._heard = True, False
+            self._carrier.timer(limits.PONG_GRACE)
+            self._carrier.write(web_socket.PING)
+
+    def _end(self) -> None:
+        self._ended = True
+        self._hub.unsubscribe(self)
+        self._carrier.finish()
+
+    def _close(self, code: int, reason: str) -> None:
+        """Close with `code`; what the client still sends is not looked at (RFC 6455 §7.1.7)."""
+        self._hub.unsubscribe(self)
+        self._carrier.write(web_socket.close(code, reason))
+        self._end()
+
+    def drain(self, reconnect_within_ms: int) -> None:
+        """Say when to come back, and close."""
+        self._hub.unsubscribe(self)
+        self._say("advice", {"reconnect_within_ms": reconnect_within_ms})
+        self._say("end", {"code": 4005, "reason": "The server is shutting down; come back."})
+        self._close(4005, "shutting down")
+
+    def pushed_back(self) -> None:
+        """Leave the cohort with a cursor, and hear nothing that would need an answer."""
+        self._carrier.timer(limits.WRITE_TIMEOUT)
+        self._carrier.pause_reading()
+        self._hub.pause(self)
+
+    def took_again(self) -> None:
+        """Catch up."""
+        self._pinged = False
+        self._carrier.timer(limits.PING_EVERY)
+        if self._in_flight < _IN_FLIGHT:
+            self._carrier.resume_reading()
+        self._hub.resume(self)
+
+    def lost(self) -> None:
+        """Write nothing more."""
+        self._ended = True
+        self._hub.unsubscribe(self)
+
+
+def _start(asked: web_socket.Subscribe) -> Start:
+    if asked.after is not None:
+        return Earliest() if asked.after == "earliest" else after(asked.after)
+    return Now() if asked.rewind is None else rewind(asked.rewind)
+
+
+def _is_lone_pong(data: bytes) -> bool:
+    """Whether `data` is exactly one masked pong: what an idle client sends, and no parser is needed for."""
+    return len(data) >= 6 and data[0] == 0x8A and data[1] >= 0x80 and len(data) == 6 + (data[1] & 0x7F)
+
+
+def _is_between_frames(protocol: Protocol) -> bool:
+    """Whether the library's parser waits for the first byte of a frame, and holds nothing."""
+    parser = protocol.parser
+    waits_in = parser.gi_yieldfrom if isinstance(parser, GeneratorType) else None
+    return getattr(waits_in, "__name__", "") == "at_eof"

@@ -1,0 +1,90 @@
+"""A real Chromium and a real server for each test.
+
+Invariant: a visit that saw an error in the console, an error in the page, or a request to another origin fails its
+test, unless the test said beforehand that the network will be cut.
+"""
+
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from browser.stage import Proxy, Site, Visit, Visiting
+from kit import serving
+from playwright.async_api import Browser, BrowserContext, async_playwright
+
+import tidings
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+ARGUMENTS = [
+    "--no-sandbox",  # the tests may run as root, and load nothing but our own pages
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-component-update",
+]
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("no `chromium` on PATH: install Debian's chromium to run the browser tests")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with serving() as server, tidings.Publisher(server.url) as publisher:
+        yield Site(server.url, server.host, server.port, publisher)
+
+
+@pytest.fixture
+def second_site() -> Iterator[Site]:
+    """Another server, with a log of its own: what a restart is to a client of a memory log."""
+    with serving() as server, tidings.Publisher(server.url) as publisher:
+        yield Site(server.url, server.host, server.port, publisher)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def visit(browser: Browser) -> AsyncIterator[Visiting]:
+    """`await visit(url, width=…, cut=False, **context)` opens `url`; `cut=True` puts up with network errors."""
+    strict: list[Visit] = []
+    contexts: list[BrowserContext] = []
+
+    async def open_page(url: str, *, width: int = 1280, cut: bool = False, **options: Any) -> Visit:
+        context = await browser.new_context(viewport={"width": width, "height": 900}, **options)
+        contexts.append(context)
+        # A page of the same origin with nothing on it, for tests that bring their own script.
+        await context.route(
+            "**/blank", lambda route: route.fulfill(content_type="text/html", body="<title>blank</title>")
+        )
+        page = await context.new_page()
+        page.set_default_timeout(15_000)
+        scheme, _, rest = url.partition("://")
+        visit = Visit(page, f"{scheme}://{rest.partition('/')[0]}")
+        page.on("console", visit.heard_console)
+        page.on("request", lambda request: visit.heard_address(request.url))
+        page.on("websocket", lambda socket: visit.heard_address(socket.url))
+        page.on("pageerror", lambda error: visit.problems.append(f"error in the page: {error}"))
+        if not cut:
+            strict.append(visit)
+        await page.goto(url)
+        return visit
+
+    yield open_page
+    for context in contexts:
+        await context.close()
+    assert [problem for visit in strict for problem in visit.problems] == []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def proxy(site: Site) -> AsyncIterator[Proxy]:
+    proxy = Proxy(site)
+    await proxy.start()
+    yield proxy
+    await proxy.stop()

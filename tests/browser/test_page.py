@@ -1,0 +1,314 @@
+"""The first page in a real Chromium: what a person sees and does on it."""
+
+import asyncio
+import json
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from browser.stage import Proxy, Site, Visiting
+from playwright.async_api import Locator, Page, Request, expect
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+PANELS = ["polling", "long-polling", "sse", "websocket"]
+FEED = Path(__file__).parents[2] / "examples" / "machine_feed.py"
+
+
+async def all_live(page: Page) -> None:
+    for panel in PANELS:
+        await expect(page.locator(f"#{panel} .state")).to_have_text("live")
+
+
+async def hear(page: Page, note: str) -> None:
+    """Wait until every panel shows `note`, and make sure that each shows it once."""
+    for panel in PANELS:
+        await expect(notes(page, panel).filter(has_text=note)).to_have_count(1)
+
+
+def notes(page: Page, panel: str) -> Locator:
+    return page.locator(f"#{panel} .notes .message")
+
+
+async def figure(page: Page, panel: str, name: str) -> str:
+    return (await page.locator(f'#{panel} [data-figure="{name}"]').inner_text()).strip()
+
+
+def bytes_of(figure: str) -> float:
+    """Read "12.3 kB"."""
+    number, unit = figure.replace(",", "").split()
+    return float(number) * {"B": 1, "kB": 1e3, "MB": 1e6}[unit]
+
+
+async def test_all_four_panels_show_the_same_published_note(site: Site, visit: Visiting) -> None:
+    page = (await visit(site.url)).page
+    await all_live(page)
+    await page.get_by_label("Publish to notes").fill("hello <b>there</b>")
+    await page.get_by_role("button", name="Publish", exact=True).click()
+    await hear(page, "hello <b>there</b>")
+    ids = {await notes(page, panel).first.get_attribute("data-id") for panel in PANELS}
+    assert len(ids) == 1
+    await expect(page.locator("#published")).to_contain_text(f"Published as {ids.pop()}")
+    for panel in PANELS:
+        assert await page.locator(f"#{panel} b b").count() == 0, "a message's text became markup"
+
+
+async def test_a_note_from_elsewhere_shows_whatever_json_it_is(site: Site, visit: Visiting) -> None:
+    page = (await visit(site.url)).page
+    await all_live(page)
+    site.publish("notes", {"n": 1})
+    await hear(page, '{"n":1}')
+
+
+async def test_polling_counts_empty_answers_while_nothing_is_published(site: Site, visit: Visiting) -> None:
+    page = (await visit(site.url)).page
+    await all_live(page)
+    await expect(page.locator('#polling [data-figure="empty"]')).to_have_text(
+        re.compile(r"^[5-9] \(100 %\)$")
+    )
+    # Meanwhile long-polling asked where it stands, and has hung since; the streams asked once.
+    assert await figure(page, "long-polling", "requests") == "2"
+    assert await figure(page, "sse", "requests") == "1"
+    assert await figure(page, "websocket", "requests") == "1"
+
+
+async def test_the_slider_changes_how_often_polling_asks(site: Site, visit: Visiting) -> None:
+    page = (await visit(site.url)).page
+    await all_live(page)
+
+    async def pauses(count: int) -> list[float]:
+        """Seconds between the next polls."""
+        asked: list[float] = []
+        done = asyncio.Event()
+
+        def note(request: Request) -> None:
+            if request.resource_type == "fetch" and "wait=" not in request.url:
+                asked.append(time.monotonic())
+                if len(asked) > count:
+                    done.set()
+
+        page.on("request", note)
+        await asyncio.wait_for(done.wait(), 30)
+        page.remove_listener("request", note)
+        return [later - earlier for earlier, later in zip(asked, asked[1:], strict=False)]
+
+    slider = page.get_by_label("Polling asks every")
+    await slider.fill("10")
+    await expect(page.locator("#interval-value")).to_have_text("10 s")
+    await slider.fill("0.25")  # and does not wait for the ten seconds to pass
+    assert statistics.median(await pauses(6)) < 0.5
+    await slider.fill("1.5")
+    assert min(await pauses(2)) > 1.2
+
+
+async def test_everything_works_by_keyboard(site: Site, visit: Visiting) -> None:
+    page = (await visit(site.url)).page
+    await all_live(page)
+    focused = []
+
+    async def tab() -> str:
+        await page.keyboard.press("Tab")
+        return str(
+            await page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()")
+        )
+
+    for _ in range(14):
+        focused.append(await tab())
+    assert focused[:4] == ["note", "Publish", "interval", "How to read and what is counted"]
+    assert focused.count("Copy") == 5
+
+    await page.locator("#note").focus()
+    await page.keyboard.type("by hand")
+    await page.keyboard.press("Enter")
+    await hear(page, "by hand")
+    await expect(page.locator("#note")).to_have_value("")
+
+    await page.locator("#interval").focus()
+    await page.keyboard.press("End")
+    await expect(page.locator("#interval-value")).to_have_text("10 s")
+    assert await page.locator("#interval").get_attribute("aria-valuetext") == "10 s"
+
+    await page.locator("summary").focus()
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".counting p").first).to_be_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_nothing_scrolls_sideways_on_a_narrow_screen(site: Site, visit: Visiting, scheme: str) -> None:
+    page = (await visit(site.url, width=360, color_scheme=scheme)).page
+    await all_live(page)
+    site.publish("notes", "word " * 60 + "unbroken" * 20)
+    site.publish("machine", {"cpu_percent": 5, "memory_used_bytes": 1e9, "memory_total_bytes": 8e9,
+                             "network_in_bytes_per_second": 1, "network_out_bytes_per_second": 1,
+                             "loopback_bytes_per_second": 123456})  # fmt: skip
+    await hear(page, "unbroken")
+    await page.locator("summary").click()
+    assert await page.evaluate("[document.documentElement.scrollWidth, document.body.scrollWidth]") == [
+        360,
+        360,
+    ]
+
+
+async def test_the_policy_lets_no_foreign_script_run(site: Site, visit: Visiting) -> None:
+    visited = await visit(site.url, cut=True)  # the refused script is an error in the console, and meant
+    page = visited.page
+    answer = await page.request.get(site.url)
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    await all_live(page)
+    assert visited.problems == []
+    refused = await page.evaluate(
+        """() => new Promise((resolve) => {
+          addEventListener("securitypolicyviolation", (event) => resolve(event.violatedDirective));
+          const script = document.createElement("script");
+          script.textContent = "window.ran = true";
+          document.body.append(script);
+        })"""
+    )
+    assert refused.startswith("script-src")
+    assert await page.evaluate("window.ran") is None
+
+
+async def test_a_silent_feed_is_said_to_be_stale_and_since_when(site: Site, visit: Visiting) -> None:
+    page = (await visit(site.url)).page
+    await all_live(page)
+    site.publish("machine", {"cpu_percent": 5})
+    for panel in PANELS:
+        await expect(page.locator(f"#{panel} .state")).to_have_text(
+            re.compile(r"^stale since \d\d:\d\d:\d\d$")
+        )
+    await expect(page.locator("#machine-state")).to_contain_text("silent since")
+    site.publish("machine", {"cpu_percent": 6})
+    await all_live(page)
+
+
+async def test_all_four_come_back_after_a_cut_and_miss_nothing(
+    site: Site, proxy: Proxy, visit: Visiting
+) -> None:
+    page = (await visit(proxy.url, cut=True)).page
+    await all_live(page)
+    site.publish("notes", "before")
+    await hear(page, "before")
+    proxy.shut()
+    for panel in PANELS:
+        await expect(page.locator(f"#{panel} .state")).to_have_text(re.compile("^reconnecting"))
+    site.publish("notes", "meanwhile")
+    proxy.open()
+    await hear(page, "meanwhile")
+    site.publish("notes", "after")
+    await hear(page, "after")
+    for panel in PANELS:
+        assert await notes(page, panel).locator(".text").all_inner_texts() == ["after", "meanwhile", "before"]
+        assert await page.locator(f"#{panel} .gap").count() == 0
+
+
+async def test_a_new_life_of_the_log_shows_as_a_gap_in_all_four(
+    site: Site, second_site: Site, proxy: Proxy, visit: Visiting
+) -> None:
+    page = (await visit(proxy.url, cut=True)).page
+    await all_live(page)
+    site.publish("notes", "in the first life")
+    await hear(page, "in the first life")
+    proxy.shut()
+    proxy.target = second_site
+    second_site.publish("notes", "in the second life")
+    proxy.open()
+    await hear(page, "in the second life")
+    for panel in PANELS:
+        await expect(page.locator(f"#{panel} .gap")).to_have_count(1)
+        await expect(page.locator(f"#{panel} .gap")).to_contain_text("the server began a new log")
+    await all_live(page)
+
+
+async def test_a_page_that_is_put_away_resumes_where_it_was(site: Site, visit: Visiting) -> None:
+    page = (await visit(site.url)).page
+    await all_live(page)
+    site.publish("notes", "seen")
+    await hear(page, "seen")
+    await page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
+    site.publish("notes", "while it was away")
+    await page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+    await hear(page, "while it was away")
+
+
+async def test_the_bytes_shown_are_about_those_on_the_wire(proxy: Proxy, site: Site, visit: Visiting) -> None:
+    page = (await visit(proxy.url)).page
+    await all_live(page)
+    note = "x" * 200
+    for n in range(20):
+        site.publish("notes", f"{n} {note}")
+    await hear(page, f"19 {note}")
+    # From here on only polling moves: its heads are the largest part of what is estimated.
+    down, up = proxy.down, proxy.up
+    shown_down = bytes_of(await figure(page, "polling", "down"))
+    shown_up = bytes_of(await figure(page, "polling", "up"))
+    asked = int(await figure(page, "polling", "requests"))
+    await expect(page.locator('#polling [data-figure="requests"]')).to_have_text(str(asked + 30))
+    shown_down = bytes_of(await figure(page, "polling", "down")) - shown_down
+    shown_up = bytes_of(await figure(page, "polling", "up")) - shown_up
+    assert shown_up == pytest.approx(proxy.up - up, rel=0.15)
+    assert shown_down == pytest.approx(proxy.down - down, rel=0.15)
+
+
+async def test_the_machine_feed_fills_the_strip_and_ends_cleanly(site: Site, visit: Visiting) -> None:
+    page = (await visit(site.url)).page
+    feed = subprocess.Popen(  # noqa: ASYNC220 - started and ended here, never waited for while the page needs the loop
+        [sys.executable, str(FEED), "--url", site.url, "--every", "0.1"], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        for value in ["cpu", "memory", "in", "out", "loopback"]:
+            await expect(page.locator(f'[data-value="{value}"]')).to_have_text(re.compile(r"^\d"))
+        await expect(page.locator("#machine-state")).to_contain_text("first here by")
+    finally:
+        feed.send_signal(signal.SIGTERM)
+        _, talk = await asyncio.to_thread(feed.communicate, timeout=10)
+    assert feed.returncode == 0
+    assert "publishing to" in talk
+    assert "Traceback" not in talk
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no `curl` on PATH")
+async def test_every_curl_line_on_the_page_does_what_it_says(site: Site, visit: Visiting) -> None:
+    page = (await visit(site.url)).page
+    await all_live(page)
+    lines = {kind: await page.locator(f"#lines .{kind} code").inner_text() for kind in [*PANELS, "publish"]}
+    assert all(site.url in line for line in lines.values())
+
+    async def run(line: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_shell(line, stdout=asyncio.subprocess.PIPE)
+
+    async def read_until(process: asyncio.subprocess.Process, mark: bytes) -> bytes:
+        assert process.stdout is not None
+        seen = b""
+        while mark not in seen:
+            part = await asyncio.wait_for(process.stdout.read(4096), 15)
+            assert part, f"ended with {seen!r}"
+            seen += part
+        return seen
+
+    hanging = await run(lines["long-polling"])
+    streams = [await run(lines["sse"]), await run(lines["websocket"])]
+    try:
+        for stream in streams:
+            await read_until(stream, b"ready")
+        published, _ = await (await run(lines["publish"])).communicate()
+        message = json.loads(published)["id"].encode()
+        for stream in streams:
+            assert b'"data":"hello"' in await read_until(stream, message)
+        polled, _ = await (await run(lines["polling"])).communicate()
+        assert json.loads(polled)["messages"][-1]["data"] == "hello"
+        # Whether it hung in time or not, it is answered: by this note, or by the next.
+        site.publish("notes", "hello")
+        answered, _ = await asyncio.wait_for(hanging.communicate(), 15)
+        assert json.loads(answered)["messages"][0]["data"] == "hello"
+    finally:
+        for stream in streams:
+            stream.kill()
+            await stream.wait()

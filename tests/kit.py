@@ -1,0 +1,81 @@
+"""What tests share: a real server process on a free port."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_LISTENING = re.compile(r"listening on (\S+)")
+
+
+class ServerProcess:
+    """A `tidings serve` of its own, on a free port of 127.0.0.1 unless the flags say otherwise.
+
+    `url` is its address as it printed it; `errors` collects what it wrote on standard error.
+    """
+
+    def __init__(self, *flags: str, env: dict[str, str] | None = None) -> None:
+        command = [sys.executable, "-m", "tidings", "serve"]
+        if not any(flag in ("--port", "--uds") for flag in flags):
+            command += ["--port", "0"]
+        self.process = subprocess.Popen(
+            [*command, *flags], stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}
+        )
+        self.pid = self.process.pid
+        self.errors: list[str] = []
+        self.url = ""
+        listening = threading.Event()
+        self._reader = threading.Thread(target=self._read, args=(listening,), daemon=True)
+        self._reader.start()
+        if not listening.wait(20) or not self.url:
+            self.kill()
+            raise RuntimeError("the server did not start:\n" + "".join(self.errors))
+        self.host, _, port = self.url.partition("://")[2].rpartition(":")
+        self.port = int(port) if port.isdigit() else 0
+
+    def _read(self, listening: threading.Event) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.errors.append(line)
+            if found := _LISTENING.search(line):
+                self.url = found[1]
+                listening.set()
+        listening.set()
+
+    def stop(self) -> int:
+        """Ask it to stop, and return its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(30)
+        self._reader.join(5)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+        return code
+
+    def kill(self) -> None:
+        """End it without a word."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(30)
+        self._reader.join(5)
+        assert self.process.stderr is not None
+        self.process.stderr.close()
+
+    def memory(self) -> int:
+        """Return its resident memory in bytes."""
+        with open(f"/proc/{self.pid}/statm") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@contextmanager
+def serving(*flags: str, env: dict[str, str] | None = None) -> Iterator[ServerProcess]:
+    """Yield a running server, and stop it afterwards."""
+    server = ServerProcess(*flags, env=env)
+    try:
+        yield server
+    finally:
+        server.kill()
