@@ -7,8 +7,8 @@ Each message is one reading:
     {"cpu_percent": 12.5, "load_1m": 0.42, "memory_used_bytes": …, "memory_total_bytes": …,
      "network_in_bytes_per_second": …, "network_out_bytes_per_second": …, "loopback_bytes_per_second": …}
 
-Rates are over the time since the reading before. Loopback is told apart from the network: it is what programs on
-this machine say to each other.
+Rates are over the time since the reading before. Loopback is told apart from the network: it is what
+programs on this machine say to each other.
 """
 
 import argparse

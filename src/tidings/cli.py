@@ -490,7 +490,7 @@ class _Talk:
         """Say that messages are missing, which, and why."""
         self.say(
             f"gap on {gap.channel}: {_REASONS.get(gap.reason, gap.reason)}; "
-            f"nothing between {gap.after or 'the beginning'} and {gap.resumed} can be had"
+            f"messages between {gap.after} and {gap.resumed} can no longer be had"
         )
 
 

@@ -25,7 +25,7 @@ from typing import Any, Protocol
 from tidings.core import limits
 from tidings.core.history import History, Retention, Slice
 from tidings.core.message import Cursor, Draft, Gap, GapReason, Message, Receipt
-from tidings.core.start import After, Earliest, Now, RewindCount, RewindTime, Start
+from tidings.core.start import After, Earliest, Now, RewindCount, Start
 from tidings.logs.base import Log
 from tidings.wire import cursor as cursors
 

@@ -1,7 +1,7 @@
 """A real Chromium and a real server for each test.
 
-Invariant: a visit that saw an error in the console, an error in the page, or a request to another origin fails its
-test, unless the test said beforehand that the network will be cut.
+Invariant: a visit that saw an error in the console, an error in the page, or a request to another origin
+fails its test, unless the test said beforehand that errors are meant.
 """
 
 import shutil
@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from browser.stage import Proxy, Site, Visit, Visiting
-from kit import serving
-from playwright.async_api import Browser, BrowserContext, async_playwright
+from playwright.async_api import Browser, BrowserContext, async_playwright, expect
 
 import tidings
+from browser.stage import Proxy, Site, Visit, Visiting
+from kit import serving
+
+expect.set_options(timeout=20_000)  # the machine may be busy; what is waited for is a condition
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = [
@@ -52,7 +54,7 @@ def second_site() -> Iterator[Site]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def visit(browser: Browser) -> AsyncIterator[Visiting]:
-    """`await visit(url, width=…, cut=False, **context)` opens `url`; `cut=True` puts up with network errors."""
+    """`await visit(url, width=…, cut=False, **context)` opens `url`; `cut=True` puts up with errors."""
     strict: list[Visit] = []
     contexts: list[BrowserContext] = []
 
@@ -64,7 +66,7 @@ async def visit(browser: Browser) -> AsyncIterator[Visiting]:
             "**/blank", lambda route: route.fulfill(content_type="text/html", body="<title>blank</title>")
         )
         page = await context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(20_000)
         scheme, _, rest = url.partition("://")
         visit = Visit(page, f"{scheme}://{rest.partition('/')[0]}")
         page.on("console", visit.heard_console)

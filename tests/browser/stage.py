@@ -15,6 +15,13 @@ from playwright.async_api import ConsoleMessage, Page
 import tidings
 
 
+async def until(condition: Callable[[], Awaitable[bool]], within: float = 20) -> None:
+    """Wait for `condition`; raises TimeoutError after `within` seconds."""
+    async with asyncio.timeout(within):
+        while not await condition():
+            await asyncio.sleep(0.02)
+
+
 @dataclass
 class Site:
     """A running server, and how to publish to it without a browser."""
@@ -50,7 +57,7 @@ Visiting = Callable[..., Awaitable[Visit]]
 
 
 class Proxy:
-    """Passes TCP on to `target` and, when told, cuts connections from its own side, in the midst of what they carry.
+    """Passes TCP on to `target` and, when told, cuts connections from its own side, in the midst of it all.
 
     A connection is known by a piece of its request's head (`text/event-stream`, say).
     """

@@ -1,6 +1,7 @@
 """The first page in a real Chromium: what a person sees and does on it."""
 
 import asyncio
+import itertools
 import json
 import re
 import shutil
@@ -12,8 +13,9 @@ import time
 from pathlib import Path
 
 import pytest
-from browser.stage import Proxy, Site, Visiting
 from playwright.async_api import Locator, Page, Request, expect
+
+from browser.stage import Proxy, Site, Visiting
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -96,7 +98,7 @@ async def test_the_slider_changes_how_often_polling_asks(site: Site, visit: Visi
         page.on("request", note)
         await asyncio.wait_for(done.wait(), 30)
         page.remove_listener("request", note)
-        return [later - earlier for earlier, later in zip(asked, asked[1:], strict=False)]
+        return [later - earlier for earlier, later in itertools.pairwise(asked)]
 
     slider = page.get_by_label("Polling asks every")
     await slider.fill("10")
@@ -110,7 +112,6 @@ async def test_the_slider_changes_how_often_polling_asks(site: Site, visit: Visi
 async def test_everything_works_by_keyboard(site: Site, visit: Visiting) -> None:
     page = (await visit(site.url)).page
     await all_live(page)
-    focused = []
 
     async def tab() -> str:
         await page.keyboard.press("Tab")
@@ -118,8 +119,7 @@ async def test_everything_works_by_keyboard(site: Site, visit: Visiting) -> None
             await page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()")
         )
 
-    for _ in range(14):
-        focused.append(await tab())
+    focused = [await tab() for _ in range(14)]
     assert focused[:4] == ["note", "Publish", "interval", "How to read and what is counted"]
     assert focused.count("Copy") == 5
 

@@ -1,15 +1,15 @@
 """What a browser's own means of listening do when the connection is cut from the other side.
 
-Every message is to come once and in order, whatever was cut and when; the cut is made by a proxy, so neither the page
-nor the server has a say in it.
+Every message is to come once and in order, whatever was cut and when; the cut is made by a proxy, so neither
+the page nor the server has a say in it.
 """
 
-import asyncio
 import random
 
 import pytest
-from browser.stage import Proxy, Site, Visiting
 from playwright.async_api import Page
+
+from browser.stage import Proxy, Site, Visiting, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -33,13 +33,13 @@ MODULE = """async ([file, name]) => {
   window.cuts = 0;
   const cursor = new Cursor();
   await new Promise((ready) => {
-    const ask = (url) => ({ url: String(url), answered() {}, failed() {}, opened() {}, event() {}, frame() {}, closed() {} });
+    const told = { answered() {}, failed() {}, opened() {}, event() {}, frame() {}, closed() {} };
     const panel = {
       connecting() {},
       live: () => setTimeout(ready),
       reconnecting: () => (cuts += 1),
       stopped: (reason) => heard.push(["stopped", reason]),
-      ask,
+      ask: (url) => ({ ...told, url: String(url) }),
       message: (message) => heard.push([message.id, message.id]),
       gap: (gap) => heard.push(["gap", gap]),
     };
@@ -49,20 +49,24 @@ MODULE = """async ([file, name]) => {
 }"""
 
 
-async def heard(page: Page, count: int, within: float = 20) -> list[list[str]]:
-    """Return what was heard, once it is `count` messages or more; raises TimeoutError."""
-    async with asyncio.timeout(within):
-        while True:
-            got: list[list[str]] = await page.evaluate("heard")
-            if len(got) >= count:
-                return got
-            await asyncio.sleep(0.02)
+async def heard(page: Page, count: int) -> list[list[str]]:
+    """Return what was heard, once it is `count` messages or more."""
+
+    async def enough() -> bool:
+        return bool(await page.evaluate("heard.length") >= count)
+
+    await until(enough)
+    got: list[list[str]] = await page.evaluate("heard")
+    return got
 
 
 async def cuts(page: Page, count: int) -> None:
-    async with asyncio.timeout(20):
-        while await page.evaluate("cuts") < count:
-            await asyncio.sleep(0.02)
+    """Wait until the page has noticed `count` cuts."""
+
+    async def enough() -> bool:
+        return bool(await page.evaluate("cuts") >= count)
+
+    await until(enough)
 
 
 async def test_a_native_event_source_resumes_by_itself_what_was_published_meanwhile(
@@ -124,12 +128,14 @@ async def test_each_transport_of_the_page_keeps_its_place_by_the_cursor(
     page = (await visit(f"{proxy.url}/blank", cut=True)).page
     await page.evaluate(MODULE, [file, name])
     published: list[str] = []
+
+    async def carried() -> bool:
+        return bool(proxy.carrying(mark))
+
     for round_ in range(4):
         before = await page.evaluate("cuts")
-        async with asyncio.timeout(20):
-            while not (links := proxy.carrying(mark)):
-                await asyncio.sleep(0.01)
-        for link in links:
+        await until(carried)
+        for link in proxy.carrying(mark):
             # Within an answer's head, or within what it brings.
             link.cut_after = chance.randrange(1, 900)
         if round_ % 2:

@@ -144,7 +144,7 @@ class History:
         most_bytes: int,
         floors: Mapping[str, int] | None = None,
     ) -> Slice:
-        """Return what follows position `after` on `channels`, at most `limit` messages or `most_bytes` of data.
+        """Return what follows position `after` on `channels`: at most `limit` messages, `most_bytes` of data.
 
         `floors` holds channels whose reader has more than the others' `after`: nothing at or
         below its floor is returned, or counted as lost, for such a channel.

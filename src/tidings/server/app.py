@@ -11,7 +11,6 @@ import random
 import signal
 import time
 from asyncio import AbstractEventLoop
-from pathlib import Path
 
 from tidings.core import limits
 from tidings.core.history import Retention
@@ -19,7 +18,7 @@ from tidings.hub import Hub
 from tidings.logs import open_log
 from tidings.server.config import Settings
 from tidings.server.connection import Connection
-from tidings.server.listener import listen
+from tidings.server.listener import listen, remove_unix_socket
 from tidings.server.routes import Routes
 from tidings.server.wheel import Wheel
 
@@ -107,7 +106,7 @@ class App:
         if self._delivery is not None:
             await self._delivery
         if self.settings.uds is not None:
-            Path(self.settings.uds).unlink(missing_ok=True)
+            remove_unix_socket(self.settings.uds)
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> bool:

@@ -48,7 +48,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             scheme, separator, rest = origin.partition("://")
             if scheme not in ("http", "https") or not separator or not rest or "/" in rest:
                 raise SettingsError(
-                    f"--allow-origin takes an origin like https://example.org, without a path, not {origin!r}."
+                    f"--allow-origin takes an origin like https://example.org, with no path, not {origin!r}."
                 )
         if self.drain is not None and not 0 <= self.drain <= 3600:
             raise SettingsError(f"--drain is 0 to 3600 seconds, not {self.drain:g}.")

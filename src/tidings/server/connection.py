@@ -134,7 +134,7 @@ class Connection(Protocol):
     def expired(self) -> None:
         """The wheel's word: a deadline has come."""
         reader = self._reader
-        if self._closing or self._paused and not self._streams:
+        if self._closing or (self._paused and not self._streams):
             self._transport.abort()
         elif self._exchange is not None:
             self._exchange.expired()

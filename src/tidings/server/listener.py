@@ -1,6 +1,5 @@
 """Sockets to listen on: TCP, TLS or a Unix socket, with bounded kernel buffers."""
 
-import os
 import socket
 import ssl
 import stat
@@ -70,7 +69,8 @@ def _tcp_sockets(host: str, port: int) -> list[socket.socket]:
         for listening in sockets:
             listening.close()
         raise SettingsError(
-            f"Cannot listen on {host}:{port}: {error.strerror or error}. Is another server there? Try --port 0."
+            f"Cannot listen on {host}:{port}: {error.strerror or error}. "
+            "If another server is there, choose another --port; 0 takes a free one."
         ) from None
     return sockets
 
@@ -79,8 +79,8 @@ def _unix_socket(path: str) -> socket.socket:
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         # A socket that a killed server left behind is in the way; anything else at this path is not ours.
-        if stat.S_ISSOCK(os.stat(path).st_mode) and not _answers(path):
-            Path(path).unlink()
+        if stat.S_ISSOCK(Path(path).stat().st_mode) and not _answers(path):
+            remove_unix_socket(path)
     except FileNotFoundError:
         pass
     try:
@@ -90,6 +90,11 @@ def _unix_socket(path: str) -> socket.socket:
         listening.close()
         raise SettingsError(f"Cannot listen on {path}: {error.strerror or error}.") from None
     return listening
+
+
+def remove_unix_socket(path: str) -> None:
+    """Take the socket's file away; nobody listens there any more."""
+    Path(path).unlink(missing_ok=True)
 
 
 def _answers(path: str) -> bool:

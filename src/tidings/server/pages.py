@@ -1,4 +1,7 @@
-"""The pages and their files, under a strict Content-Security-Policy: nothing inline, nothing from elsewhere."""
+"""The pages and their files, under a strict Content-Security-Policy.
+
+Owns: which files there are, and that nothing runs that is inline or from elsewhere. Does not own: their content.
+"""
 
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -16,11 +19,14 @@ _TYPES: Final = {
     "png": "image/png",
     "svg": "image/svg+xml",
 }
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 _SAFE: Final[Headers] = (
     (
         "Content-Security-Policy",
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        _POLICY,
     ),
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),

@@ -1,6 +1,7 @@
 """Publishing over HTTP (spec §6): a POST to a channel's URL becomes a message.
 
-Owns: what a request's body and headers mean as a message. Does not own: its number (logs/), its delivery (hub.py).
+Owns: what a request's body and headers mean as a message. Does not own: its number (logs/), its
+delivery (hub.py).
 """
 
 from asyncio import Future

@@ -14,7 +14,7 @@ from tidings.wire.http import Request, split_target
 
 
 class RequestReader:
-    """Reads the requests of one connection. `accept` is called with each, `proceed` when a body is awaited."""
+    """Reads the requests of one connection: `accept` takes each, `proceed` hears that a body is awaited."""
 
     __slots__ = (
         "_accept",

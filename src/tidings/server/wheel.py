@@ -1,8 +1,8 @@
 """One timer for all deadlines and heartbeats.
 
 Owns: who is due in which tick. Does not own: what being due means.
-Invariant: an entry is due never early and at most two ticks late; it stands in at most one slot. With no entry
-the loop has no timer.
+Invariant: an entry is never due early, and at most two ticks late; it stands in at most one slot.
+With no entry the loop has no timer.
 """
 
 from asyncio import AbstractEventLoop

@@ -34,7 +34,7 @@ class _SharedAnswer:
         cursor = f"{last.epoch}-{last.position}"
         return respond(ms[:end], cursor, more=end < len(ms), headers=preference(self.wait))
 
-    def gaps(self, gs: Sequence[Gap], cursor: str) -> Answer:
+    def gaps(self, _gs: Sequence[Gap], _cursor: str) -> Answer:
         raise AssertionError("a waiter that finds a gap asks again")
 
 

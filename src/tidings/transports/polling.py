@@ -1,7 +1,7 @@
 """Ajax polling: the client asks again and again, and is answered at once (spec §5.1).
 
 Its cost: most questions are asked in vain. With messages at rate r and a question every i seconds,
-e^(−r·i) of the answers are empty, and a message waits i/2 on average. Its merit: nothing on the way
+exp(-r·i) of the answers are empty, and a message waits i/2 on average. Its merit: nothing on the way
 can break it, and the server keeps nothing between two questions.
 """
 

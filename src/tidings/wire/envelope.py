@@ -1,6 +1,7 @@
 """Messages, answers and errors as JSON (spec §4): one envelope on every transport.
 
-Owns: the JSON of everything. Does not own: how a transport frames it (event_stream.py, web_socket.py, http.py).
+Owns: the JSON of everything. Does not own: how a transport frames it (event_stream.py,
+web_socket.py, http.py).
 Invariant: a message's `data` is the publisher's text, byte for byte.
 """
 

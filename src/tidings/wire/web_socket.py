@@ -129,9 +129,7 @@ def command(payload: bytes) -> Command:
     decoder = _COMMANDS.get(word)
     if decoder is None:
         known = ", ".join(_COMMANDS)
-        raise BadCommand(
-            "unknown_command", f"There is no command {ascii(word[:40])}; there are {known}.", ref
-        )
+        raise BadCommand("unknown_command", f"There is no command {word[:40]!a}; there are {known}.", ref)
     try:
         value = decoder.decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:

@@ -1,0 +1,63 @@
+# The whole development loop. `make` is what is run first and often; `make test` is everything.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PORT ?= 8080
+
+.DEFAULT_GOAL := check
+.PHONY: check format test serve bench clean setup browser
+
+# Installed again whenever what is needed has changed.
+$(VENV)/.ready: pyproject.toml
+	@echo "Setting up $(VENV) …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=23.2"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[fast,dev]"
+	@touch $@
+
+setup: $(VENV)/.ready
+
+## check: format, lint, types, import rules and the quick tests, in about a minute
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest -m "not slow and not browser" -n 2
+
+## format: write what `check` asks for
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+## test: everything, the tests in a real Chromium included
+test: setup browser
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/pytest -n 2
+
+# As root on Debian the browser is installed; elsewhere the tests that need one say that they were skipped.
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
+	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing Debian's chromium …"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
+	  else \
+	    echo "There is no chromium, and only root can install it: the browser tests will be skipped."; \
+	  fi; }
+
+## serve: the server and this machine's own figures on it; Ctrl-C ends both
+serve: setup
+	@$(BIN)/python examples/serve.py --port $(PORT)
+
+## bench: the cost of a delivery and of an idle connection, beside bare loops
+bench: setup
+	$(BIN)/python bench/fanout.py
+	$(BIN)/python bench/idle.py
+
+clean:
+	rm -rf $(VENV) build dist bench/build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
