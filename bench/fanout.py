@@ -43,7 +43,7 @@ def _speed(row: Row) -> float:
 
 
 def _table(title: str, rows: Sequence[Row], figures: Sequence[str]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = results.new_table(title)
     table.add_column("server")
     for figure in figures:
         table.add_column(figure, justify="right")
@@ -60,11 +60,20 @@ def _table(title: str, rows: Sequence[Row], figures: Sequence[str]) -> Table:
             "CPU per publish, µs": compare.of(rows, name, lambda r: r.cpu_per_publish)
             .text(1e-6, 0)
             .split(" ")[0],
-            "server, generator load": f"{compare.of(rows, name, lambda r: r.server_load).median:.0%}, "
-            f"{compare.of(rows, name, lambda r: r.generator_load).median:.0%}",
+            "load: server, generator, host": _loads(rows, name),
         }
         table.add_row(name, *(of[figure] for figure in figures))
     return table
+
+
+def _loads(rows: Sequence[Row], name: str) -> str:
+    """Return how busy server and generator were, and how long the host took the server's core away."""
+    loads = (
+        compare.of(rows, name, lambda r: r.server_load),
+        compare.of(rows, name, lambda r: r.generator_load),
+        compare.of(rows, name, lambda r: r.stolen_load),
+    )
+    return ", ".join(f"{load.median:.0%}" for load in loads)
 
 
 def _ratio(rows: Sequence[Row], over: str, under: str, *, speed: bool = False) -> str:
@@ -86,7 +95,7 @@ def _show_rate(console: Console, rows: Sequence[Row], case: Case) -> None:
         "p99, ms",
         "bytes",
         "CPU per publish, µs",
-        "server, generator load",
+        "load: server, generator, host",
     )
     console.print(_table(title, rows, figures))
     found = compare.ratio(rows, _TIDINGS.name, _UVLOOP.name, _cpu)
@@ -110,7 +119,7 @@ def _show_bursts(console: Console, rows: Sequence[Row], case: Case) -> None:
         "CPU per delivery, µs",
         "p99, ms",
         "bytes",
-        "server, generator load",
+        "load: server, generator, host",
     )
     console.print(_table(title, rows, figures))
     found = compare.ratio(rows, _TIDINGS.name, _C.name, _speed)
@@ -152,11 +161,12 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rows")
     options = parser.parse_args()
     processes.prepare()
-    console = Console()
+    console = results.new_console()
     transports = (servers.WEBSOCKET, servers.SSE) if options.transport == "both" else (options.transport,)
     rated_servers = (_TIDINGS, _UVLOOP, _C) if options.rate else ()
     burst_servers = (_TIDINGS, _C, _C_JOINED) if options.burst_seconds else ()
     rows: list[Row] = []
+    aside: list[Row] = []
     valid = True
     results.print_machine(console)
     with compare.progress(
@@ -174,18 +184,23 @@ def main() -> int:
                 outstanding=options.outstanding,
             )
             at_rate, in_bursts = partial(measure, case=case), partial(measure, case=burst)
-            rated = compare.in_turn(rated_servers, options.rounds, at_rate, step, f"{transport} at a rate")
-            bursts = compare.in_turn(burst_servers, options.rounds, in_bursts, step, f"{transport} bursts")
+            rated, rated_aside = compare.in_turn(
+                rated_servers, options.rounds, at_rate, step, f"{transport} at a rate"
+            )
+            bursts, bursts_aside = compare.in_turn(
+                burst_servers, options.rounds, in_bursts, step, f"{transport} bursts"
+            )
             if rated:
                 _show_rate(console, rated, case)
-                valid &= results.print_void(console, rated)
+                valid &= results.print_void(console, rated, rated_aside)
             if bursts:
                 _show_bursts(console, bursts, burst)
-                valid &= results.print_void(console, bursts)
+                valid &= results.print_void(console, bursts, bursts_aside)
             valid &= _check_generator(console, rated, bursts)
             rows += [*rated, *bursts]
+            aside += [*rated_aside, *bursts_aside]
     if options.json:
-        results.write_json(options.json, vars(options), rows)
+        results.write_json(options.json, vars(options), rows, aside)
     return 0 if valid else 1
 
 

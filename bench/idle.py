@@ -16,7 +16,6 @@ from pathlib import Path
 from harness import compare, load, processes, results, servers
 from harness.servers import Server, running
 from rich.console import Console
-from rich.table import Table
 
 MEMORY_AIM = 4096.0  # bytes of the server's memory for each connection
 _FIRST = 1_000  # the slope begins here: what a server sets up once is not counted for any connection
@@ -38,6 +37,7 @@ class Row:
     connects_per_second: float
     cpu_per_connection_second: float | None
     void: tuple[str, ...]
+    disturbed: bool = False
 
 
 def measure(server: Server, transport: str, steps: Sequence[int], cpu_seconds: float) -> Row:
@@ -82,10 +82,8 @@ def measure(server: Server, transport: str, steps: Sequence[int], cpu_seconds: f
 
 
 def _show(console: Console, rows: Sequence[Row], steps: Sequence[int]) -> None:
-    table = Table(
-        title=f"Idle connections: the server's memory, slope from {_FIRST:,} to {steps[-1]:,}",
-        title_justify="left",
-        title_style="bold",
+    table = results.new_table(
+        f"Idle connections: the server's memory, slope from {_FIRST:,} to {steps[-1]:,}"
     )
     table.add_column("transport")
     table.add_column("server")
@@ -136,7 +134,7 @@ def main() -> int:
     if options.connections <= _FIRST:
         parser.error(f"--connections must be more than {_FIRST:,}")
     processes.prepare()
-    console = Console()
+    console = results.new_console()
     steps = sorted({0, _FIRST, options.connections // 2, options.connections})
     transports = _TRANSPORTS if options.transport == "all" else (options.transport,)
     beside = (servers.UVLOOP, servers.c_loop()) if options.beside else ()
@@ -153,9 +151,9 @@ def main() -> int:
             step(f"{transport}: {server.name}")
             rows.append(measure(server, transport, steps, options.cpu))
     _show(console, rows, steps)
-    valid = results.print_void(console, rows)
+    valid = results.print_void(console, rows, ())
     if options.json:
-        results.write_json(options.json, vars(options), rows)
+        results.write_json(options.json, vars(options), rows, ())
     return 0 if valid else 1
 
 

@@ -27,6 +27,10 @@ class Named(Protocol):
     def void(self) -> tuple[str, ...]:
         """What is wrong with the row; empty where nothing is."""
 
+    @property
+    def disturbed(self) -> bool:
+        """Whether what voids it is the load's doing, so that measuring again may help."""
+
 
 RowT = TypeVar("RowT", bound=Named)
 
@@ -67,6 +71,8 @@ def apart(a: Spread, b: Spread) -> bool:
     return a.most < b.least or b.most < a.least
 
 
+_AGAIN = 2
+
 Step = Callable[[str], None]
 
 
@@ -94,11 +100,22 @@ def progress(steps: int) -> Iterator[Step]:
 
 def in_turn(
     servers: Sequence[Server], rounds: int, measure: Callable[[Server], RowT], step: Step, what: str
-) -> list[RowT]:
-    """Return one row for each server and round, measured in turn."""
-    rows = []
+) -> tuple[list[RowT], list[RowT]]:
+    """Return one row for each server and round, measured in turn, and the rows that were set aside.
+
+    Only a row that the load itself spoilt is set aside and measured again, twice at most. What a
+    server did wrong stays.
+    """
+    rows, aside = [], []
     for number in range(rounds):
         for server in servers:
             step(f"{what}, round {number + 1}: {server.name}")
-            rows.append(measure(server))
-    return rows
+            for _ in range(_AGAIN):
+                row = measure(server)
+                if not row.disturbed:
+                    break
+                aside.append(row)
+            else:
+                row = measure(server)
+            rows.append(row)
+    return rows, aside

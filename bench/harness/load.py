@@ -97,6 +97,10 @@ class Subscribers:
         self._say(f"await {messages} {seconds}")
         return Report(**self._hear())
 
+    def signal(self, number: int) -> None:
+        """Send the generator a signal, SIGSTOP say, to be readers that stop."""
+        self._process.send_signal(number)
+
     def report(self) -> Report:
         """Return the report as of now."""
         self._say("report")

@@ -91,6 +91,14 @@ def ksoftirqd_seconds() -> float:
     return 0.0
 
 
+def stolen_seconds() -> float:
+    """Return how long the host of a virtual machine kept the servers' core from us, in ticks of 10 ms."""
+    for line in Path("/proc/stat").read_text().splitlines():
+        if line.startswith(f"cpu{SERVER_CORE} "):
+            return int(line.split()[8]) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
 def memory(pid: int) -> tuple[int, int]:
     """Return resident and proportional (shared pages divided) bytes of the tree under `pid`."""
     resident = proportional = 0

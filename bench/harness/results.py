@@ -8,7 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 from harness import processes
 from harness.compare import Named
@@ -51,16 +53,34 @@ def print_machine(console: Console) -> None:
         console.print("[bold red]Only one core: server and load disturb each other, nothing here holds.")
 
 
-def print_void(console: Console, rows: Sequence[Named]) -> bool:
-    """Say what voids which row; return whether none is void."""
+def new_console() -> Console:
+    """Return standard output, wide enough for a table also where it is a file or a pipe."""
+    console = Console()
+    return console if console.is_terminal else Console(width=140)
+
+
+def new_table(title: str) -> Table:
+    """Return an empty table that is told apart by space, not by boxes."""
+    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+
+
+def print_void(console: Console, rows: Sequence[Named], aside: Sequence[Named]) -> bool:
+    """Say what voids which row, and what was measured again; return whether no row is void."""
+    for row in aside:
+        console.print(f"  [dim]measured again[/] {row.server}: {'; '.join(row.void)}", highlight=False)
     void = [row for row in rows if row.void]
     for row in void:
-        console.print(f"[bold red]void[/] {row.server}: {'; '.join(row.void)}", highlight=False)
+        console.print(f"  [bold red]void[/] {row.server}: {'; '.join(row.void)}", highlight=False)
     return not void
 
 
-def write_json(path: Path, options: Mapping[str, Any], rows: Sequence[Any]) -> None:
-    """Write options, machine and all rows (dataclasses); durations in them are seconds."""
+def write_json(path: Path, options: Mapping[str, Any], rows: Sequence[Any], aside: Sequence[Any]) -> None:
+    """Write options, machine, all rows and those set aside (dataclasses); durations are seconds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {"machine": machine(), "options": dict(options), "rows": [asdict(row) for row in rows]}
+    content = {
+        "machine": machine(),
+        "options": dict(options),
+        "rows": [asdict(row) for row in rows],
+        "aside": [asdict(row) for row in aside],
+    }
     path.write_text(json.dumps(content, indent=1, default=str) + "\n")

@@ -84,8 +84,11 @@ UVLOOP = Server(
 )
 
 
-def c_loop(join: int = 1) -> Server:
-    """Return the C floor, which sends up to `join` messages of a turn in one send."""
+def c_loop(join: int = 1, epoch: str | None = None) -> Server:
+    """Return the C floor, which sends up to `join` messages of a turn in one send.
+
+    Its ids begin with `epoch`; None is one as long as Tidings' own.
+    """
     return Server(
         "C loop, one by one" if join == 1 else f"C loop, joined by {join}",
         lambda port: (
@@ -95,7 +98,7 @@ def c_loop(join: int = 1) -> Server:
             "--join",
             str(join),
             "--epoch",
-            tidings_epoch(),
+            epoch or tidings_epoch(),
         ),
         _ALL,
     )

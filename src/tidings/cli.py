@@ -435,12 +435,15 @@ def _fail(text: str, code: int = 1) -> NoReturn:
 def _failures_told(url: str) -> Iterator[None]:
     """Turn every failure that a user may meet into one line and an exit code."""
     from tidings.client import BadAddress, BadAnswer, Refused, Unreachable
+    from tidings.client.errors import UNTRUSTED
 
     try:
         yield
     except BadAddress as why:
         _fail(f"{why} (--url or TIDINGS_URL)", 2)
     except Unreachable as why:
+        if why.reason.startswith(UNTRUSTED):
+            _fail(str(why))
         _fail(f"{why}. Start a server with `tidings serve`, or say with --url where one is.")
     except Refused as no:
         _fail(f"refused: {no}")

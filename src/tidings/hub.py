@@ -114,6 +114,7 @@ class Hub:
     """Fans one log out to subscribers. All methods but `run` return at once.
 
     `clock` returns seconds since the Unix epoch, `soon` calls a function in the next turn of the loop.
+    `write_buffer` bounds the bytes of one joined write.
     """
 
     def __init__(
@@ -123,6 +124,7 @@ class Hub:
         *,
         clock: Callable[[], float],
         soon: Callable[[Callable[[], None]], object],
+        write_buffer: int = limits.WRITE_BUFFER,
     ) -> None:
         self.log = log
         self.history = History(retention)
@@ -130,6 +132,7 @@ class Hub:
         self.stats = Stats()
         self._clock = clock
         self._soon = soon
+        self._write_buffer = write_buffer
         self._cohorts: dict[Hashable, Cohort] = {}
         # Cohorts by channel; a dict, because its order is the order of joining.
         self._by_channel: dict[str, dict[Cohort, None]] = {}
@@ -181,7 +184,7 @@ class Hub:
                     self.refill(subscriber)
 
     def _walk(self, cohort: Cohort, messages: list[Message]) -> None:
-        for chunk in _chunks(messages, limits.WRITE_BUFFER):
+        for chunk in _chunks(messages, self._write_buffer):
             data = cohort.rendering.messages(chunk)
             self.stats.renderings += 1
             # Whoever pushes back now has this chunk and no more.
@@ -342,7 +345,7 @@ class Hub:
                 subscriber.channels,
                 subscriber.position,
                 limit=limits.ANSWER_MESSAGES,
-                most_bytes=limits.WRITE_BUFFER // 2,
+                most_bytes=self._write_buffer // 2,
                 floors=subscriber.floors,
             )
             if found.losses:

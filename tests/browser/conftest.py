@@ -61,10 +61,6 @@ async def visit(browser: Browser) -> AsyncIterator[Visiting]:
     async def open_page(url: str, *, width: int = 1280, cut: bool = False, **options: Any) -> Visit:
         context = await browser.new_context(viewport={"width": width, "height": 900}, **options)
         contexts.append(context)
-        # A page of the same origin with nothing on it, for tests that bring their own script.
-        await context.route(
-            "**/blank", lambda route: route.fulfill(content_type="text/html", body="<title>blank</title>")
-        )
         page = await context.new_page()
         page.set_default_timeout(20_000)
         scheme, _, rest = url.partition("://")

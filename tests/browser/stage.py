@@ -18,7 +18,7 @@ import tidings
 async def until(condition: Callable[[], Awaitable[bool]], within: float = 20) -> None:
     """Wait for `condition`; raises TimeoutError after `within` seconds."""
     async with asyncio.timeout(within):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110 - a page cannot set an Event of ours
             await asyncio.sleep(0.02)
 
 

@@ -13,6 +13,9 @@ from browser.stage import Proxy, Site, Visiting, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
+# An address of the same origin that shows something without a script of its own.
+EMPTY = "/version"
+
 # A native EventSource and nothing else: no cursor of the page's own, and nothing dropped.
 EVENT_SOURCE = """() => new Promise((resolve) => {
   window.heard = [];
@@ -72,7 +75,7 @@ async def cuts(page: Page, count: int) -> None:
 async def test_a_native_event_source_resumes_by_itself_what_was_published_meanwhile(
     site: Site, proxy: Proxy, visit: Visiting
 ) -> None:
-    page = (await visit(f"{proxy.url}/blank", cut=True)).page
+    page = (await visit(proxy.url + EMPTY, cut=True)).page
     await page.evaluate(EVENT_SOURCE)
     published = [site.publish("news", n) for n in range(5)]
     await heard(page, 5)
@@ -89,7 +92,7 @@ async def test_a_native_event_source_resumes_by_itself_what_was_published_meanwh
 async def test_a_native_event_source_that_saw_no_message_resumes_from_its_ready_event(
     site: Site, proxy: Proxy, visit: Visiting
 ) -> None:
-    page = (await visit(f"{proxy.url}/blank", cut=True)).page
+    page = (await visit(proxy.url + EMPTY, cut=True)).page
     await page.evaluate(EVENT_SOURCE)
     assert proxy.cut(b"text/event-stream") == 1
     published = [site.publish("news", "while it was away")]
@@ -100,7 +103,7 @@ async def test_a_native_event_source_cut_in_the_midst_of_events_has_each_once(
     site: Site, proxy: Proxy, visit: Visiting
 ) -> None:
     chance = random.Random(20_26)
-    page = (await visit(f"{proxy.url}/blank", cut=True)).page
+    page = (await visit(proxy.url + EMPTY, cut=True)).page
     await page.evaluate(EVENT_SOURCE)
     published: list[str] = []
     for round_ in range(1, 5):
@@ -125,7 +128,7 @@ async def test_each_transport_of_the_page_keeps_its_place_by_the_cursor(
     site: Site, proxy: Proxy, visit: Visiting, file: str, name: str, mark: bytes
 ) -> None:
     chance = random.Random(name)
-    page = (await visit(f"{proxy.url}/blank", cut=True)).page
+    page = (await visit(proxy.url + EMPTY, cut=True)).page
     await page.evaluate(MODULE, [file, name])
     published: list[str] = []
 

@@ -6,10 +6,23 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 
-from tidings.client import BadAnswer, Feed, Gap, Message, Refused, State, Unreachable, feed, follow
+from tidings.client import (
+    BadAnswer,
+    Feed,
+    Gap,
+    Message,
+    Refused,
+    State,
+    Unreachable,
+    ask,
+    feed,
+    follow,
+    web_socket,
+)
 from tidings.client.feed import Transport
 
 Play = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
@@ -185,12 +198,27 @@ async def test_a_final_close_code_ends_the_feed(play: Play, code: int) -> None:
     assert refused.value.status == code
 
 
-async def test_a_final_end_on_a_stream_ends_the_feed(play: Play) -> None:
+@pytest.mark.parametrize("code", [4508, "origin_refused"])
+async def test_a_final_end_on_a_stream_ends_the_feed(play: Play, code: int | str) -> None:
     async def end(request: web.Request) -> web.StreamResponse:
-        return await stream(request, event("end", {"code": 4508, "reason": "revoked"}))
+        return await stream(request, event("end", {"code": code, "reason": "revoked"}))
 
     with pytest.raises(Refused, match="revoked"):
         await take(follow(await play(end), "news", transport="sse"), 1)
+
+
+@pytest.mark.parametrize("code", [4005, "shutting_down", "a word of a later version"])
+async def test_an_end_that_is_not_final_is_followed_on(play: Play, code: int | str) -> None:
+    asked: list[str | None] = []
+
+    async def end(request: web.Request) -> web.StreamResponse:
+        asked.append(request.query.get("after"))
+        position = len(asked)
+        said = f"data: {json.dumps(message(position))}\n\n"
+        return await stream(request, said, event("end", {"code": code, "reason": "restart"}))
+
+    assert await take(follow(await play(end), "news", transport="sse"), 2) == [1, 2]
+    assert asked == [None, "e-1"]
 
 
 async def test_204_on_a_stream_means_stop(play: Play) -> None:
@@ -329,6 +357,17 @@ async def test_without_persistence_nobody_there_is_unreachable(transport: Transp
             await take(follow(url, "news", transport=transport, persist=False), 1)
 
 
+@pytest.mark.parametrize("transport", ["auto", *TRANSPORTS])
+async def test_without_persistence_a_peer_that_only_hangs_up_is_unreachable(transport: Transport) -> None:
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as listener:
+        url = f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
+        with pytest.raises(Unreachable):
+            await take(follow(url, "news", transport=transport, persist=False), 1)
+
+
 @pytest.mark.parametrize("transport", ["long-polling", "polling"])
 @pytest.mark.parametrize("body", ["<html>", "{}", '{"messages":[{}],"cursor":"e-1"}'])
 async def test_an_answer_of_something_else_ends_the_feed(play: Play, transport: Transport, body: str) -> None:
@@ -364,6 +403,56 @@ async def test_a_frame_that_is_too_large_ends_the_feed(play: Play) -> None:
 
     with pytest.raises(BadAnswer, match="larger"):
         await take(follow(await play(flood), "news", transport="websocket"), 1)
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+async def test_a_connection_on_which_nothing_comes_is_begun_again(
+    play: Play, monkeypatch: pytest.MonkeyPatch, transport: Transport
+) -> None:
+    monkeypatch.setattr(ask, "SILENCE", 0.2)
+    monkeypatch.setattr(web_socket, "TIMEOUT", aiohttp.ClientWSTimeout(ws_receive=0.2, ws_close=0.1))
+    asked: list[str | None] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(request.query.get("after"))
+        ready = {"cursor": "e-0", "channels": ["news"]}
+        said = message(len(asked))
+        if on(request) == "websocket":
+            return await frames(request, {"ready": ready}, {"message": said})
+        return await stream(request, event("ready", ready), f"data: {json.dumps(said)}\n\n", cut=False)
+
+    assert await take(follow(await play(answer), "news", transport=transport), 2) == [1, 2]
+    assert asked == [None, "e-1"]
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+async def test_a_heartbeat_is_not_silence(
+    play: Play, monkeypatch: pytest.MonkeyPatch, transport: Transport
+) -> None:
+    monkeypatch.setattr(ask, "SILENCE", 0.4)
+    monkeypatch.setattr(web_socket, "TIMEOUT", aiohttp.ClientWSTimeout(ws_receive=0.4, ws_close=0.1))
+    asked: list[str | None] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(request.query.get("after"))
+        if on(request) == "websocket":
+            socket = web.WebSocketResponse()
+            await socket.prepare(request)
+            await socket.send_str(json.dumps({"ready": {"cursor": "e-0", "channels": ["news"]}}))
+            for _ in range(8):
+                await asyncio.sleep(0.1)
+                await socket.ping()
+            await socket.send_str(json.dumps({"message": message(1)}))
+            return socket
+        response = await stream(request, event("ready", {"cursor": "e-0", "channels": ["news"]}))
+        for _ in range(8):
+            await asyncio.sleep(0.1)
+            await response.write(b":\n\n")
+        await response.write(f"data: {json.dumps(message(1))}\n\n".encode())
+        return response
+
+    assert await take(follow(await play(answer), "news", transport=transport), 1) == [1]
+    assert asked == [None]
 
 
 @pytest.mark.parametrize(

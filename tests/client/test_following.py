@@ -27,7 +27,7 @@ def channel(request: pytest.FixtureRequest) -> str:
 
 
 class Relay:
-    """A way to the server that can be cut. It stands for a proxy, a network, a server that sends its clients off."""
+    """A way to the server that can be cut, as by a network, a proxy, or the server's own end."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
@@ -180,7 +180,7 @@ async def test_a_restarted_server_is_told_as_a_gap_and_followed_on(
     channel: str, transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(feed, "BACKOFF_BASE", 0.02)
-    with serving() as first:
+    with serving("--drain", "0.1") as first:
         [before] = await publish(first.url, channel, "before")
         items = follow(first.url, channel, transport=transport, after="earliest", interval=0.05)
         assert [m.id for m in await take(items, 1)] == [before]

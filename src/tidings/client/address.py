@@ -12,7 +12,7 @@ from tidings.core.errors import Refusal
 from tidings.core.names import check_channel
 
 
-class BadAddress(ClientError, ValueError):  # noqa: N818 - the word says it
+class BadAddress(ClientError, ValueError):
     """The text is no address of a server."""
 
 

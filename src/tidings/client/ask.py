@@ -6,7 +6,6 @@ Invariant: nothing is read without a bound on its size and on its time.
 """
 
 import asyncio
-import os
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final
@@ -14,7 +13,7 @@ from typing import Final
 import aiohttp
 
 from tidings.client.address import Address
-from tidings.client.errors import BadAnswer, Cut, Refused, refusal
+from tidings.client.errors import BadAnswer, Cut, Refused, in_words, refusal
 
 CONNECT_TIMEOUT: Final = 10.0
 # A server says something on every stream at least every 15 s, and pings every 25 s.
@@ -106,23 +105,14 @@ def as_cut(why: BaseException) -> Cut | None:
         case Refused(retry=True):
             return Cut(why.detail, wait=why.retry_after, transport_failed=False)
         case TimeoutError():
-            return Cut("no answer in time")
+            return Cut(in_words(why))
         case aiohttp.ClientConnectorError():
-            return Cut(_in_words(why), unreachable=True)
+            # A certificate that is not trusted is one of these, but keeps its error elsewhere.
+            failure = getattr(why, "certificate_error", None) or getattr(why, "os_error", why)
+            return Cut(in_words(failure), unreachable=True)
         case aiohttp.WSServerHandshakeError():
             return Cut(f"the WebSocket handshake was answered with {why.status} ({why.message})")
         case aiohttp.ClientError() | OSError():
-            return Cut(str(why) or type(why).__name__)
+            return Cut(in_words(why))
         case _:
             return None
-
-
-def _in_words(why: aiohttp.ClientConnectorError) -> str:
-    """Return the system's word for it, without addresses that the caller knows."""
-    # A failed certificate is one of these, too, but has no error of the system's.
-    failure = getattr(why, "os_error", None)
-    if failure is None:
-        return str(why)
-    if failure.errno is not None and failure.errno > 0:
-        return os.strerror(failure.errno)
-    return failure.strerror or str(failure)

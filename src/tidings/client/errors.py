@@ -10,18 +10,24 @@
 callers never see it.
 """
 
-from typing import Any, Protocol
+import os
+import ssl
+from typing import Any, Final, Protocol
 
 import msgspec
 
-from tidings.core.errors import TidingsError
+from tidings.core.errors import CODES, TidingsError
+
+
+# How `Unreachable.reason` begins where it is not the server that is missing.
+UNTRUSTED: Final = "its certificate is not trusted"
 
 
 class ClientError(TidingsError):
     """Every error that this package raises."""
 
 
-class Unreachable(ClientError):  # noqa: N818 - the word says it
+class Unreachable(ClientError):
     """No connection could be made, or none lasted long enough to carry the answer."""
 
     def __init__(self, url: str, reason: str) -> None:
@@ -30,7 +36,7 @@ class Unreachable(ClientError):  # noqa: N818 - the word says it
         super().__init__(f"no answer from {url}: {reason}")
 
 
-class Refused(ClientError):  # noqa: N818 - the word says it
+class Refused(ClientError):
     """The server answered, and the answer is no (RFC 9457 problem, or a closing code that is final).
 
     `code` is the stable word of the error table, or `http-STATUS` where a proxy or another server
@@ -50,11 +56,11 @@ class Refused(ClientError):  # noqa: N818 - the word says it
         super().__init__(f"{detail} ({code}, {status})" if detail else f"{code} ({status})")
 
 
-class BadAnswer(ClientError):  # noqa: N818 - the word says it
+class BadAnswer(ClientError):
     """What came back is not what a Tidings server sends, or is larger than the client takes."""
 
 
-class Cut(Exception):  # noqa: N818 - the word says it
+class Cut(Exception):
     """A connection ended that may be begun again; `wait` is the server's hint in seconds, where it gave one.
 
     `transport_failed` says that this way of waiting did not get through, while the server may well be
@@ -122,12 +128,35 @@ def refusal_in_band(problem: Any) -> Refused:
     return Refused(known.code or "error", known.status, known.detail or known.title, retry=bool(known.retry))
 
 
-def closed(code: int, reason: str) -> Refused | Cut:
-    """Return what the end of a stream or WebSocket stands for: 4500 to 4999 mean do not come back."""
+def closed(code: int | str, reason: str) -> Refused | Cut:
+    """Return what the end of a stream or WebSocket stands for: 4500 to 4999 mean do not come back.
+
+    `code` is the close code, or a word of the error table, which has one.
+    """
     words = reason or "the server closed the connection"
+    name = f"close-{code}"
+    if isinstance(code, str):
+        name, code = code, CODES[code].close if code in CODES else 0
     if 4500 <= code <= 4999:
-        return Refused(f"close-{code}", code, words)
-    return Cut(f"{words} ({code})", transport_failed=False)
+        return Refused(name, code, words)
+    return Cut(words, transport_failed=False)
+
+
+def in_words(why: BaseException) -> str:
+    """Return a failure of the network in words, without classes, numbers and addresses."""
+    match why:
+        case TimeoutError():
+            return "no answer in time"
+        case ssl.SSLCertVerificationError():
+            return f"{UNTRUSTED}: {why.verify_message} (SSL_CERT_FILE names the authorities that are trusted)"
+        case ssl.SSLError():
+            return f"TLS failed: {why.reason or why}"
+        case OSError() if why.errno is not None and why.errno > 0:
+            return os.strerror(why.errno)
+        case OSError() if why.strerror:
+            return why.strerror
+        case _:
+            return str(why) or type(why).__name__
 
 
 def _seconds(text: str | None) -> float | None:

@@ -81,7 +81,7 @@ def follow(
     `interval` seconds between two polls.
 
     It ends only by an error, or when it is closed. A cut connection is begun again where it ended, for ever;
-    with persist=False, `Unreachable` is raised where nobody answered even once. Use it as an async context
+    with persist=False, `Unreachable` is raised where none of the transports got through even once. Use it as an async context
     manager where leaving the loop shall close the connection at once.
 
     Raises BadAddress and Refused at once; Refused, BadAnswer, Unreachable while iterating.
@@ -187,7 +187,8 @@ class Feed:
                     cut = Cut(str(no))
                 except Cut as why:
                     cut = why
-                if cut.unreachable and not reached and not self._persist:
+                gave_up = cut.unreachable or (cut.transport_failed and self._at + 1 == len(self._order))
+                if gave_up and not reached and not self._persist:
                     raise Unreachable(self._ask.address.text, cut.reason)
                 wait = self._next(cut, lived=None if since is None else _now() - since)
                 self._on_state(State("waiting", self.transport, cut.reason, wait))

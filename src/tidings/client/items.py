@@ -114,9 +114,10 @@ class Answer(msgspec.Struct):
 
 
 class End(msgspec.Struct):
-    """The server's last word on a connection: why it closes, and by the code's range whether to come back."""
+    """The server's last word on a connection: why it closes, and by its code whether to come back."""
 
-    code: int
+    # A close code, or a word of the error table.
+    code: int | str
     reason: str = ""
 
 

@@ -23,7 +23,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from tidings.client.address import Address, read_address, read_channels
-from tidings.client.errors import BadAnswer, ClientError, Refused, Unreachable, refusal
+from tidings.client.errors import BadAnswer, ClientError, Refused, Unreachable, in_words, refusal
 from tidings.client.items import read
 from tidings.core.errors import Refusal
 from tidings.core.names import check_event, check_key
@@ -228,12 +228,8 @@ def _checked(check: Callable[[str], str], value: str | None) -> str | None:
 
 
 def _reason(why: Exception) -> str:
-    """Return an error of the system in words, without its class and number."""
-    if isinstance(why, TimeoutError):
-        return "no answer in time"
     if isinstance(why, http.client.RemoteDisconnected):
         return "the server closed the connection without an answer"
     if isinstance(why, http.client.HTTPException):
         return f"that was not HTTP ({type(why).__name__})"
-    text = getattr(why, "strerror", None) or str(why) or type(why).__name__
-    return str(text)
+    return in_words(why)

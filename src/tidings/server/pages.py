@@ -1,6 +1,7 @@
 """The pages and their files, under a strict Content-Security-Policy.
 
-Owns: which files there are, and that nothing runs that is inline or from elsewhere. Does not own: their content.
+Owns: which files there are, and that nothing runs that is inline or from elsewhere. Does not own:
+their content.
 """
 
 from importlib.resources import files

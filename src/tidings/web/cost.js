@@ -14,10 +14,9 @@ export const text = (value) => encoder.encode(value).length;
  */
 export function requestHead(url) {
   const { pathname, search } = new URL(url);
-  const varying = pathname.length + search.length + location.host.length + location.href.length;
-  return varying + navigator.userAgent.length + REST;
+  return pathname.length + search.length + location.host.length + navigator.userAgent.length + REST;
 }
-const REST = 405;
+const REST = 328;
 
 /** Counted from the status line and the headers that the browser shows; it shows all but cookies. */
 export function responseHead(response) {
@@ -26,10 +25,11 @@ export function responseHead(response) {
   return bytes;
 }
 
-/** Estimates for the heads that a page cannot see at all. */
-export const STREAM_HEAD = 190; // the answer that opens an event stream
-export const UPGRADE_UP = 130; // what a WebSocket handshake asks beyond another request
-export const UPGRADE_DOWN = 165; // its answer
+/** Estimates for the heads that a page cannot see at all: what opening a stream sends beyond another request, and its answer. */
+export const OPENING = {
+  sse: { up: 57, down: 198 },
+  websocket: { up: 80, down: 202 },
+};
 
 /** An event as the event stream carries it: its id, its name where it has one, its data on one line. */
 export function event({ lastEventId, type, data }) {

@@ -11,7 +11,7 @@ const STALE = 5_000; // ms
 export class Machine {
   #root;
   #state;
-  #readings = []; // {time, cpu, memory, in, out, loopback}, by rising time (ms)
+  #readings = []; // {time, cpu, memory, total, in, out, loopback}, by rising time (ms); sizes in bytes
   #heard = null;
 
   constructor(root, state) {
@@ -20,24 +20,27 @@ export class Machine {
   }
 
   take({ time, data }, transport) {
-    if (typeof data?.cpu_percent !== "number" || time <= (this.#readings.at(-1)?.time ?? 0)) return;
-    this.#heard = Date.now();
+    if (time <= (this.#readings.at(-1)?.time ?? 0)) return;
     const reading = {
       time,
-      cpu: data.cpu_percent,
-      memory: data.memory_used_bytes,
-      in: data.network_in_bytes_per_second,
-      out: data.network_out_bytes_per_second,
-      loopback: data.loopback_bytes_per_second,
+      cpu: data?.cpu_percent,
+      memory: data?.memory_used_bytes,
+      total: data?.memory_total_bytes,
+      in: data?.network_in_bytes_per_second,
+      out: data?.network_out_bytes_per_second,
+      loopback: data?.loopback_bytes_per_second,
     };
+    // Anybody may publish to the channel; what is not a whole reading is not one of the feed's.
+    if (!Object.values(reading).every(Number.isFinite)) return;
+    this.#heard = Date.now();
     this.#readings.push(reading);
     while (this.#readings[0].time < time - SPAN) this.#readings.shift();
 
     this.#write("cpu", reading.cpu.toFixed(0));
     this.#line("cpu", 100);
     this.#amount("memory", reading.memory, "");
-    this.#write("memory-of", `of ${words.bytes(data.memory_total_bytes).join(" ")}`);
-    this.#line("memory", data.memory_total_bytes);
+    this.#write("memory-of", `of ${words.bytes(reading.total).join(" ")}`);
+    this.#line("memory", reading.total);
     for (const name of ["in", "out", "loopback"]) {
       this.#amount(name, reading[name], "/s");
       this.#line(name, Math.max(1000, ...this.#readings.map((one) => one[name])));

@@ -72,7 +72,7 @@ export class Panel {
     const drawn = this.#strip.ask(Date.now());
     tally.requests += 1;
     // Counted when it has been answered: of one that failed nobody knows what was sent.
-    const sent = cost.requestHead(url) + (this.#kind === "websocket" ? cost.UPGRADE_UP : 0);
+    const sent = cost.requestHead(url) + (cost.OPENING[this.#kind]?.up ?? 0);
     return {
       url,
       /** A whole answer has come. */
@@ -89,7 +89,7 @@ export class Panel {
       /** A stream is open; what it carries is told piece by piece. */
       opened: () => {
         tally.up += sent;
-        tally.down += this.#kind === "websocket" ? cost.UPGRADE_DOWN : cost.STREAM_HEAD;
+        tally.down += cost.OPENING[this.#kind].down;
         drawn.opened = Date.now();
       },
       event(event) {
