@@ -29,6 +29,8 @@ from tidings.core.start import After, Earliest, Now, RewindCount, Start
 from tidings.logs.base import Log
 from tidings.wire import cursor as cursors
 
+_SHARED = 1_000  # answers kept between two messages
+
 _log = logging.getLogger("tidings.hub")
 
 
@@ -130,6 +132,8 @@ class Hub:
         self.history = History(retention)
         self.position = 0
         self.stats = Stats()
+        # What was answered since the last message, by what was asked: equal questions share one rendering.
+        self._shared: dict[Hashable, tuple[Any, int]] = {}
         self._clock = clock
         self._soon = soon
         self._write_buffer = write_buffer
@@ -168,6 +172,7 @@ class Hub:
                 # writes must not leave a client a cursor ahead of messages that it never had.
                 touched.setdefault(cohort, []).append(message)
         self.position = self._written = messages[-1].position
+        self._shared.clear()
         for cohort, its_messages in touched.items():
             if not cohort.members:
                 continue  # the last one left while others were written to
@@ -182,6 +187,25 @@ class Hub:
                     _write_each((subscriber.write,), None)
                 else:
                     self.refill(subscriber)
+
+    def trim(self) -> None:
+        """Drop what is too old. Called every second or so."""
+        self.history.trim(int(self._clock() * 1000))
+        self._shared.clear()
+
+    def share(self, question: Hashable, answer: object, count: int) -> None:
+        """Give `answer`, which tells `count` messages, to all who ask `question` before the next message."""
+        if len(self._shared) >= _SHARED:
+            self._shared.clear()
+        self._shared[question] = answer, count
+
+    def shared(self, question: Hashable) -> Any:
+        """Return the answer that was shared for `question`, or None."""
+        found = self._shared.get(question)
+        if found is None:
+            return None
+        self.stats.delivered += found[1]
+        return found[0]
 
     def _walk(self, cohort: Cohort, messages: list[Message]) -> None:
         for chunk in _chunks(messages, self._write_buffer):
@@ -214,7 +238,6 @@ class Hub:
 
     def locate(self, channels: tuple[str, ...], start: Start) -> Place:
         """Return where a client begins that asks for `channels` from `start`."""
-        self.history.trim(int(self._clock() * 1000))
         if isinstance(start, After):
             return self._after(channels, start)
         if isinstance(start, Now):

@@ -1,5 +1,7 @@
 """Names, events and keys: what is let in, and what is said of the rest."""
 
+import re
+
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
@@ -15,17 +17,13 @@ def test_a_good_name_is_let_in_as_it_is(name: str) -> None:
     assert check_channel(name) == name
 
 
-@given(st.text(max_size=300))
+@given(st.text(max_size=300).filter(lambda name: re.fullmatch(r"[A-Za-z0-9._~:-]{1,200}", name) is None))
 def test_a_refused_name_is_told_back_in_printable_ascii(name: str) -> None:
-    try:
+    with pytest.raises(Refusal) as caught:
         check_channel(name)
-    except Refusal as refusal:
-        assert refusal.kind.code == "bad_channel"
-        assert all(" " <= c <= "~" for c in refusal.detail)
-        assert len(refusal.detail) < 500
-    else:
-        assert name.isascii()
-        assert 1 <= len(name) <= 200
+    assert caught.value.kind.code == "bad_channel"
+    assert all(" " <= c <= "~" for c in caught.value.detail)
+    assert len(caught.value.detail) < 500
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a\n", "a/b", "a*", "ä", "a" * 201, "a\0", "a,b", "%61"])
@@ -39,7 +37,8 @@ def test_a_list_of_names_is_sorted_and_each_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("names", "code"), [("a,,b", "bad_channel"), (",", "bad_channel"), (",".join("a" * 129), "too_many_channels")]
+    ("names", "code"),
+    [("a,,b", "bad_channel"), (",", "bad_channel"), (",".join("a" * 129), "too_many_channels")],
 )
 def test_bad_lists(names: str, code: str) -> None:
     with pytest.raises(Refusal) as caught:

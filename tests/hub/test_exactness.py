@@ -11,7 +11,7 @@ import hypothesis.strategies as st
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from model import Client, RecordingConnection, SocketReader, StreamReader, World
+from hub_model import Client, RecordingConnection, SocketReader, StreamReader, World
 from tidings.core.history import Retention
 from tidings.core.start import Earliest, Now, RewindCount, Start
 from tidings.transports import long_polling, polling
@@ -54,7 +54,7 @@ class Exactness(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, 15, 30]))
     def time_goes_by(self, seconds: int) -> None:
         self.world.now += seconds
-        self.world.hub.history.trim(int(self.world.now * 1000))
+        self.world.hub.trim()
 
     @rule()
     def settle(self) -> None:
@@ -78,7 +78,9 @@ class Exactness(RuleBasedStateMachine):
             client.covered = {c: self.world.hub.history.lost_through(c) for c in client.channels}
         return otherwise
 
-    @rule(index=CLIENTS, otherwise=st.sampled_from([Now(), Earliest(), RewindCount(2)]), limit=st.integers(1, 5))
+    @rule(
+        index=CLIENTS, otherwise=st.sampled_from([Now(), Earliest(), RewindCount(2)]), limit=st.integers(1, 5)
+    )
     def poll(self, index: int, otherwise: Start, limit: int) -> None:
         if index not in self.connections:
             client = self.clients[index]

@@ -46,7 +46,10 @@ async def test_positions_rise_by_one_order_over_all_channels(log: Log) -> None:
 async def test_what_was_appended_is_read_back(log: Log) -> None:
     await log.append([Draft("a", b'{"x": 1}', event="e", key="k"), draft(2, "b"), draft(3, "a")])
     kept = await log.read(["a"], 0, 10)
-    assert [(m.channel, m.data, m.event, m.key) for m in kept] == [("a", b'{"x": 1}', "e", "k"), ("a", b"3", None, None)]
+    assert [(m.channel, m.data, m.event, m.key) for m in kept] == [
+        ("a", b'{"x": 1}', "e", "k"),
+        ("a", b"3", None, None),
+    ]
     assert [m.data for m in await log.read(["a", "b"], kept[0].position, 1)] == [b"2"]
 
 

@@ -18,7 +18,6 @@ import msgspec
 
 from tidings.core.errors import CODES, TidingsError
 
-
 # How `Unreachable.reason` begins where it is not the server that is missing.
 UNTRUSTED: Final = "its certificate is not trusted"
 

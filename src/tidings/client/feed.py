@@ -81,8 +81,8 @@ def follow(
     `interval` seconds between two polls.
 
     It ends only by an error, or when it is closed. A cut connection is begun again where it ended, for ever;
-    with persist=False, `Unreachable` is raised where none of the transports got through even once. Use it as an async context
-    manager where leaving the loop shall close the connection at once.
+    with persist=False, `Unreachable` is raised where none of the transports got through even once. Use it as
+    an async context manager where leaving the loop shall close the connection at once.
 
     Raises BadAddress and Refused at once; Refused, BadAnswer, Unreachable while iterating.
     """

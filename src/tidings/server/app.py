@@ -69,7 +69,7 @@ class App:
         gc.set_threshold(50_000, 20, 100)
 
     def _housekeeping(self) -> None:
-        self.hub.history.trim(int(time.time() * 1000))
+        self.hub.trim()
         self.loop.call_later(1.0, self._housekeeping)
 
     async def serve_until(self, stop: asyncio.Event, now: asyncio.Event) -> None:

@@ -124,6 +124,7 @@ class Connection(Protocol):
         """The kernel takes bytes again."""
         self._paused = False
         if self._closing:
+            self._app.wheel.set(self, limits.CLOSE_GRACE)
             return
         if self._streams and self._exchange is not None:
             self._exchange.took_again()
@@ -294,7 +295,8 @@ class Connection(Protocol):
         self._queue = None
         if self._transport.is_closing():
             return
-        self._app.wheel.set(self, limits.CLOSE_GRACE)
+        # A long answer to a slow reader is given its time; the grace begins when it is sent.
+        self._app.wheel.set(self, limits.WRITE_TIMEOUT if self._paused else limits.CLOSE_GRACE)
         if self._transport.can_write_eof():
             self._transport.write_eof()
             self._transport.resume_reading()

@@ -3,13 +3,30 @@
 from collections.abc import Sequence
 from typing import Final
 
+from tidings.core import limits
+from tidings.core.history import Slice
 from tidings.core.message import Gap, Message
+from tidings.hub import Hub, Place
+from tidings.transports.ask import Ask
 from tidings.wire import envelope
 from tidings.wire.http import JSON, NO_STORE, Headers, Response
 
 Answer = Response
 
 _NOTHING: Final = ()
+
+
+def look(hub: Hub, ask: Ask) -> tuple[Place, Slice]:
+    """Return where the client stands, and what follows there."""
+    place = hub.locate(ask.channels, ask.start)
+    return place, hub.read(ask.channels, place, ask.limit, limits.ANSWER_BYTES)
+
+
+def tell(hub: Hub, ask: Ask, place: Place, found: Slice, headers: Headers = ()) -> Answer:
+    """Return the answer that tells what was found at `place`, which may be nothing."""
+    cursor = hub.cursor(hub.end_of(ask.channels, place, found))
+    hub.stats.delivered += len(found.messages)
+    return respond(found.messages, cursor, place.gaps, more=found.more, known=ask.known, headers=headers)
 
 
 def respond(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tidings.core import limits
 from tidings.core.message import Gap, Message
 from tidings.hub import Hub, Subscriber
-from tidings.transports.answers import Answer, preference, respond
+from tidings.transports.answers import Answer, look, preference, respond, tell
 from tidings.transports.ask import Ask
 from tidings.transports.carrier import Carrier
 
@@ -43,13 +43,14 @@ def answer(hub: Hub, ask: Ask, carrier: Carrier) -> Answer | None:
 
     Looking and beginning to wait are one step of the event loop: nothing can be published in between.
     """
-    place = hub.locate(ask.channels, ask.start)
-    found = hub.read(ask.channels, place, ask.limit, limits.ANSWER_BYTES)
+    shared: Answer | None = hub.shared(ask)
+    if shared is not None:
+        return shared
+    place, found = look(hub, ask)
     if found.messages or place.gaps or ask.wait == 0:
-        cursor = hub.cursor(hub.end_of(ask.channels, place, found))
-        hub.stats.delivered += len(found.messages)
-        headers = preference(ask.wait)
-        return respond(found.messages, cursor, place.gaps, more=found.more, known=ask.known, headers=headers)
+        response = tell(hub, ask, place, found, preference(ask.wait))
+        hub.share(ask, response, len(found.messages))
+        return response
     waiter = LongPoll(hub, ask, carrier)
     carrier.hold(waiter)
     carrier.timer(ask.wait)
@@ -76,15 +77,8 @@ class LongPoll(Subscriber):
 
     def _look_again(self) -> None:
         """Answer with what there is now, which may be nothing."""
-        place = self._hub.locate(self.channels, self._ask.start)
-        found = self._hub.read(self.channels, place, self._ask.limit, limits.ANSWER_BYTES)
-        cursor = self._hub.cursor(self._hub.end_of(self.channels, place, found))
-        headers = preference(self._ask.wait)
-        self._carrier.reply(
-            respond(
-                found.messages, cursor, place.gaps, more=found.more, known=self._ask.known, headers=headers
-            )
-        )
+        place, found = look(self._hub, self._ask)
+        self._carrier.reply(tell(self._hub, self._ask, place, found, preference(self._ask.wait)))
 
     def expired(self) -> None:
         """The deadline: an empty answer, and the client asks again."""

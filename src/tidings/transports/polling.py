@@ -5,16 +5,20 @@ exp(-r·i) of the answers are empty, and a message waits i/2 on average. Its mer
 can break it, and the server keeps nothing between two questions.
 """
 
-from tidings.core import limits
 from tidings.hub import Hub
-from tidings.transports.answers import Answer, respond
+from tidings.transports.answers import Answer, look, tell
 from tidings.transports.ask import Ask
 
 
 def answer(hub: Hub, ask: Ask) -> Answer:
-    """Return what follows the client's cursor now, which may be nothing."""
-    place = hub.locate(ask.channels, ask.start)
-    found = hub.read(ask.channels, place, ask.limit, limits.ANSWER_BYTES)
-    cursor = hub.cursor(hub.end_of(ask.channels, place, found))
-    hub.stats.delivered += len(found.messages)
-    return respond(found.messages, cursor, place.gaps, more=found.more, known=ask.known)
+    """Return what follows the client's cursor now, which may be nothing.
+
+    Until the next message everyone who asks the same gets the same answer, rendered once.
+    """
+    shared: Answer | None = hub.shared(ask)
+    if shared is not None:
+        return shared
+    place, found = look(hub, ask)
+    response = tell(hub, ask, place, found)
+    hub.share(ask, response, len(found.messages))
+    return response

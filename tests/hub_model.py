@@ -38,7 +38,9 @@ class ListLog(Log):
         receipts = []
         for draft in drafts:
             time_ms = int(self._clock() * 1000)
-            message = Message(self._epoch, self.head + 1, draft.channel, time_ms, draft.data, draft.event, draft.key)
+            message = Message(
+                self._epoch, self.head + 1, draft.channel, time_ms, draft.data, draft.event, draft.key
+            )
             self.messages.append(message)
             self.pending.append(message)
             receipts.append(Receipt(Cursor(self._epoch, message.position), Durability.MEMORY))
@@ -76,7 +78,11 @@ class World:
         self.soon.clear()
         self.log = ListLog(f"e{self.lives}", lambda: self.now)
         self.hub = Hub(
-            self.log, self.retention, clock=lambda: self.now, soon=self.soon.append, write_buffer=self.write_buffer
+            self.log,
+            self.retention,
+            clock=lambda: self.now,
+            soon=self.soon.append,
+            write_buffer=self.write_buffer,
         )
 
     def publish(self, channel: str, data: bytes) -> None:
@@ -211,7 +217,8 @@ class Client:
     def _nothing_missing_before(self, position: int) -> None:
         for missed in self.world.log.messages[self.position : position - 1]:
             if missed.channel in self.channels:
-                assert missed.position <= self.covered.get(missed.channel, 0), f"a silent hole at {missed.position}"
+                covered = self.covered.get(missed.channel, 0)
+                assert missed.position <= covered, f"a silent hole at {missed.position}"
 
     def has_everything(self) -> None:
         """Judge that nothing is outstanding: what was delivered was told, as message or as gap."""

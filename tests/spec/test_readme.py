@@ -1,0 +1,180 @@
+"""The README's commands, against a real server: what a reader copies works.
+
+Each block is run as it stands, only on a free port instead of 8080.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+from urllib.request import urlopen
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from kit import ServerProcess
+
+ROOT: Final = Path(__file__).parents[2]
+README: Final = (ROOT / "README.md").read_text()
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
+CHROMIUM_ARGUMENTS: Final = [
+    "--no-sandbox",  # the tests may run as root, and load nothing but our own pages
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-sync",
+    "--no-first-run",
+    "--disable-component-update",
+]
+BLOCKS: Final = [(found[1], found[2]) for found in _BLOCK.finditer(README)]
+
+
+def lines(*words: str) -> list[str]:
+    """Return the shell commands that have one of `words`."""
+    commands = [
+        line.split("  #")[0].rstrip()
+        for language, block in BLOCKS
+        for line in block.splitlines()
+        if language == "sh"
+    ]
+    return [line for line in commands if any(word in line for word in words)]
+
+
+READING: Final = lines("wait=", "Accept:", "websockets ws:", "tidings sub")
+PUBLISHING: Final = lines("tidings pub", "--json", "text/plain")
+POLLING: Final = lines("rewind=1")
+PYTHON: Final = [block for language, block in BLOCKS if language == "python"]
+
+
+def here(server: ServerProcess, text: str) -> str:
+    return text.replace("127.0.0.1:8080", f"{server.host}:{server.port}")
+
+
+def surroundings(server: ServerProcess) -> dict[str, str]:
+    """Return the environment after `. .venv/bin/activate`, with the server where `tidings` looks for it."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "TIDINGS_URL": server.url, "PYTHONUNBUFFERED": "1"}
+
+
+def run(server: ServerProcess, command: str) -> str:
+    done = subprocess.run(
+        ["bash", "-c", here(server, command)],
+        env=surroundings(server),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@contextmanager
+def running(server: ServerProcess, command: str, output: Path) -> Iterator[Callable[[], str]]:
+    """Run `command` in a terminal's stead; yield what it has written so far, as a function."""
+    with output.open("w") as out, subprocess.Popen(
+        ["bash", "-c", here(server, command)],
+        env=surroundings(server),
+        stdin=subprocess.PIPE,
+        stdout=out,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield output.read_text
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def until(true: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def listening(server: ServerProcess) -> bool:
+    """Whether a subscriber waits for messages."""
+    with urlopen(f"{server.url}/metrics") as answer:
+        return "tidings_live_subscribers 1.0" in answer.read().decode()
+
+
+def kept(server: ServerProcess) -> list[object]:
+    with urlopen(f"{server.url}/channels/news?after=earliest") as answer:
+        return [message["data"] for message in json.load(answer)["messages"]]
+
+
+def test_the_readme_has_what_is_tested_here() -> None:
+    assert len(READING) == 4
+    assert len(POLLING) == 1
+    assert len(PUBLISHING) == 4
+    assert len(PYTHON) == 2
+    # And nothing that is not, but the two commands that do everything.
+    assert len(lines("")) - len([line for line in lines("") if not line]) == 4 + 1 + 4 + 2
+
+
+@pytest.mark.parametrize("command", READING)
+def test_who_listens_hears_what_is_published(server: ServerProcess, command: str, tmp_path: Path) -> None:
+    with running(server, command, tmp_path / "heard") as heard:
+        until(lambda: listening(server), f"nobody listens: {command}")
+        run(server, PUBLISHING[0])
+        until(lambda: "news" in heard() and re.search(r'\{"n":1\}', heard()) is not None, heard())
+
+
+@pytest.mark.parametrize("command", PUBLISHING)
+def test_what_is_published_is_there(server: ServerProcess, command: str) -> None:
+    run(server, command)
+    expected = {'{"n":1}': [{"n": 1}], "seq 3": [1, 2, 3], '{"n":3}': [{"n": 3}], "hello": ["hello"]}
+    assert kept(server) == next(data for word, data in expected.items() if word in command)
+
+
+def test_a_poll_finds_the_last_message(server: ServerProcess) -> None:
+    for command in PUBLISHING:
+        run(server, command)
+    (message,) = json.loads(run(server, POLLING[0]))["messages"]
+    assert message["data"] == "hello"
+
+
+def test_python_publishes_and_reads(server: ServerProcess) -> None:
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", here(server, block)], capture_output=True, text=True, timeout=60, check=True
+        ).stdout
+        for block in PYTHON
+    ]
+    assert kept(server) == [{"n": 2}]
+    assert said[0].strip() in said[1]
+
+
+@pytest.mark.browser
+def test_a_browser_needs_no_library(server: ServerProcess) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no `chromium` on PATH: install Debian's chromium to run the browser tests")
+    ((_, block),) = (found for found in BLOCKS if found[0] == "js")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
+        page = browser.new_page()
+        # The pages' own feeds would be heard, too: a path with nothing on it is of the same origin.
+        page.goto(f"{server.url}/livez")
+        heard: list[str] = []
+        page.on("console", lambda said: heard.append(json.dumps([arg.json_value() for arg in said.args])))
+        run(server, PUBLISHING[0])
+        for line in block.splitlines():
+            page.evaluate(f"() => {{ {line} }}")
+        page.wait_for_function("fetch('/metrics').then(r => r.text()).then(t => /live_subscribers 2/.test(t))")
+        run(server, PUBLISHING[2])
+        deadline = time.monotonic() + 30
+        while len(heard) < 4 and time.monotonic() < deadline:
+            page.wait_for_timeout(20)
+        browser.close()
+    polled, streamed = ([text for text in heard if word in text] for word in ('{"n": 1}', '\\"n\\":3'))
+    # fetch: the answer with the last message; EventSource: the message; WebSocket: `ready`, then the message.
+    assert len(polled) == 1, heard
+    assert len(streamed) == 2, heard
