@@ -186,7 +186,7 @@ class Client:
         self.epoch, self.position, self.cursor = epoch, int(position), cursor
 
     def told_gap(self, gap: dict[str, str]) -> None:
-        """Judge a gap: it is about our channel and begins where we stand, and what it covers is really gone."""
+        """Judge a gap: it is about our channel, begins where we stand, and covers what is really gone."""
         assert gap["channel"] in self.channels
         epoch, _, resumed = gap["resumed"].partition("-")
         assert epoch == self.world.log.epoch

@@ -7,6 +7,7 @@ Invariant: nothing waits longer than PATIENCE, and `close_all` leaves no connect
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -104,11 +105,9 @@ class Wire:
     async def rest(self) -> bytes:
         """Return everything up to the end, which a reset is, too."""
         got = b""
-        try:
+        with contextlib.suppress(ConnectionError):
             while piece := await self.some():
                 got += piece
-        except ConnectionError:
-            pass
         return got
 
     async def head(self) -> Answer:
@@ -195,6 +194,20 @@ async def until_metric(server: ServerProcess, name: str, wanted: float) -> None:
     async with asyncio.timeout(PATIENCE):
         while await metric(server, name) != wanted:
             await asyncio.sleep(0.01)
+
+
+async def until_it_sticks(wire: Wire, server: ServerProcess) -> None:
+    """Wait until `server` takes nothing more of what `wire` sends, or has taken it all and is idle again."""
+    transport = wire.writer.transport
+    async with asyncio.timeout(60):
+        size, calm = transport.get_write_buffer_size(), 0
+        while calm < 10 and not transport.is_closing():
+            # An answer means that the server's loop has turned.
+            assert (await ask(server, "GET", "/livez")).status == 200
+            now = transport.get_write_buffer_size()
+            calm = calm + 1 if now == size else 0
+            size = now
+            await asyncio.sleep(0.005)
 
 
 # --- event streams ---------------------------------------------------------------------------------

@@ -75,6 +75,10 @@ static inline int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+static inline void sort_values(int64_t *values, size_t n) {
+    if (n) qsort(values, n, sizeof *values, by_value);
+}
+
 /* Of sorted values, in seconds. */
 static inline double quantile(const int64_t *sorted, size_t n, double q) {
     if (!n) return 0;

@@ -428,7 +428,7 @@ static void mark(void) {
 
 static void report(void) {
     double cpu = (double)(cpu_ns() - since.cpu) / NS, wall = (double)(now_ns() - since.wall) / NS;
-    qsort(delays, n_delays, sizeof *delays, by_value);
+    sort_values(delays, n_delays);
     printf("{\"connected\":%u,\"failed\":%u,\"messages\":%lld,\"others\":%lld,\"bytes\":%lld,\"requests\":%lld,"
            "\"answers\":%lld,\"empties\":%lld,\"errors\":%lld,\"error\":",
            n_up, n_failed, (long long)since.messages, (long long)since.others, (long long)since.bytes,
@@ -555,7 +555,7 @@ int main(int argc, char **argv) {
     mark();
     for (;;) {
         while (n_conns < wanted && n_opening < options.in_flight) open_conn();
-        if (connecting && n_up + n_failed >= wanted) {
+        if (connecting && n_conns == wanted && !n_opening) {
             connecting = false;
             printf("{\"connected\":%u,\"failed\":%u,\"errors\":%lld,\"error\":", n_up, n_failed, (long long)errors);
             print_json_text(first_error);

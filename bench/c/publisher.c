@@ -244,8 +244,8 @@ int main(int argc, char **argv) {
     }
     int64_t unanswered = published - answered - errors;
     if (unanswered > 0) count_error("%lld publishes without an answer", (long long)unanswered);
-    qsort(lateness.values, lateness.n, sizeof(int64_t), by_value);
-    qsort(answer_times.values, answer_times.n, sizeof(int64_t), by_value);
+    sort_values(lateness.values, lateness.n);
+    sort_values(answer_times.values, answer_times.n);
     printf("{\"published\":%lld,\"answered\":%lld,\"errors\":%lld,\"error\":", (long long)published, (long long)answered,
            (long long)errors);
     print_json_text(first_error);

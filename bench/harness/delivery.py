@@ -12,6 +12,7 @@ from harness.servers import Server, running
 
 GENERATOR_LOAD_MOST = 0.85
 SERVER_LOAD_FULL = 0.95  # a server that has its whole core busy is its own limit, whatever the generator does
+OTHERS_LOAD_MOST = 0.1  # of the server's core: caches go cold, and bursts measure the others
 # The publisher's p99: above half an interval messages bunch, which is another load. Below 2 ms it is
 # the host's scheduler and not ours.
 LATE_INTERVALS = 0.5
@@ -58,6 +59,7 @@ class Row:
     server_load: float
     generator_load: float
     ksoftirqd_load: float
+    others_load: float
     stolen_load: float
     void: tuple[str, ...]
     disturbed: bool  # what voids it is the load's doing, not the server's
@@ -95,7 +97,7 @@ def measure(server: Server, case: Case) -> Row:
 
         subscribers.mark()
         cpu, soft = processes.cpu_seconds(here.pid), processes.ksoftirqd_seconds()
-        stolen = processes.stolen_seconds()
+        core, stolen = processes.core_seconds()
         published = load.publish(
             here,
             rate=case.rate,
@@ -109,7 +111,9 @@ def measure(server: Server, case: Case) -> Row:
         report = subscribers.wait_for(expected, _LAST_DELIVERY)
         cpu = processes.cpu_seconds(here.pid) - cpu
         soft = processes.ksoftirqd_seconds() - soft
-        stolen = processes.stolen_seconds() - stolen
+        core, stolen = (
+            now - then for now, then in zip(processes.core_seconds(), (core, stolen), strict=True)
+        )
         time.sleep(0.1)
         late = subscribers.report()  # what comes now came twice
 
@@ -125,6 +129,9 @@ def measure(server: Server, case: Case) -> Row:
         void.append(f"{published.errors} publish errors: {published.error}")
     if generator_load > GENERATOR_LOAD_MOST and not (bursts and server_load >= SERVER_LOAD_FULL):
         disturbed.append(f"generator at {generator_load:.0%} of its core")
+    others_load = max(core - cpu - soft, 0) / report.wall
+    if others_load > OTHERS_LOAD_MOST:
+        disturbed.append(f"others took {others_load:.0%} of the server's core")
     if not bursts and published.late_p99 > max(LATE_LEAST, LATE_INTERVALS / case.rate):
         disturbed.append(f"publisher late: p99 {published.late_p99 * 1e3:.1f} ms")
     if not bursts and published.blocked:
@@ -146,6 +153,7 @@ def measure(server: Server, case: Case) -> Row:
         server_load=server_load,
         generator_load=generator_load,
         ksoftirqd_load=soft / report.wall,
+        others_load=others_load,
         stolen_load=stolen / report.wall,
         void=(*void, *disturbed),
         disturbed=bool(disturbed) and not void,

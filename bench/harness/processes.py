@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,8 @@ LOAD_CORE = _CORES[1 % len(_CORES)]
 
 def prepare() -> None:
     """Take the load's core, and as many descriptors as we may have; children inherit both."""
+    # Ended from outside, we still stop what we started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     os.sched_setaffinity(0, {LOAD_CORE})
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -91,12 +94,14 @@ def ksoftirqd_seconds() -> float:
     return 0.0
 
 
-def stolen_seconds() -> float:
-    """Return how long the host of a virtual machine kept the servers' core from us, in ticks of 10 ms."""
+def core_seconds() -> tuple[float, float]:
+    """Return how long the servers' core was busy, and how long a host kept it from us, in ticks of 10 ms."""
     for line in Path("/proc/stat").read_text().splitlines():
         if line.startswith(f"cpu{SERVER_CORE} "):
-            return int(line.split()[8]) / os.sysconf("SC_CLK_TCK")
-    return 0.0
+            user, nice, system, _idle, _wait, irq, softirq, stolen = map(int, line.split()[1:9])
+            second = os.sysconf("SC_CLK_TCK")
+            return (user + nice + system + irq + softirq) / second, stolen / second
+    return 0.0, 0.0
 
 
 def memory(pid: int) -> tuple[int, int]:

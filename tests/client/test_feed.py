@@ -250,6 +250,26 @@ async def test_a_cut_among_gaps_loses_none_and_tells_each_once(play: Play) -> No
     assert asked == ["d-5", "d-5", "e-11"]
 
 
+@pytest.mark.parametrize("order", [(10, 40), (40, 10)])
+async def test_after_several_gaps_the_smallest_place_is_gone_on_from(
+    play: Play, order: tuple[int, int]
+) -> None:
+    asked: list[str | None] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append(request.query.get("after"))
+        ready = {"ready": {"cursor": "e-10", "channels": ["c1", "c2"]}}
+        gaps = [{"gap": gap("d-5", f"e-{at}", "epoch", f"c{n}")} for n, at in enumerate(order, 1)]
+        return await frames(request, ready, *gaps, {"message": message(11)})
+
+    items = follow(await play(answer), ["c1", "c2"], transport="websocket", after="d-5")
+    told = await take(items, 3)
+    assert [item.resumed if isinstance(item, Gap) else item for item in told] == [
+        *(f"e-{at}" for at in order),
+        11,
+    ]
+
+
 async def test_a_cursor_from_the_future_goes_back_where_the_server_says(play: Play) -> None:
     asked: list[str | None] = []
 

@@ -63,7 +63,15 @@ def surroundings(server: ServerProcess) -> dict[str, str]:
     return {**os.environ, "PATH": path, "TIDINGS_URL": server.url, "PYTHONUNBUFFERED": "1"}
 
 
+def need(command: str) -> None:
+    """Skip the test where this machine has not what `command` is for."""
+    program = command.split()[0]
+    if program == "curl" and shutil.which(program) is None:
+        pytest.skip("no `curl` on PATH: install Debian's curl to try the README's curl lines")
+
+
 def run(server: ServerProcess, command: str) -> str:
+    need(command)
     done = subprocess.run(
         ["bash", "-c", here(server, command)],
         env=surroundings(server),
@@ -78,14 +86,18 @@ def run(server: ServerProcess, command: str) -> str:
 @contextmanager
 def running(server: ServerProcess, command: str, output: Path) -> Iterator[Callable[[], str]]:
     """Run `command` in a terminal's stead; yield what it has written so far, as a function."""
-    with output.open("w") as out, subprocess.Popen(
-        ["bash", "-c", here(server, command)],
-        env=surroundings(server),
-        stdin=subprocess.PIPE,
-        stdout=out,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as process:
+    need(command)
+    with (
+        output.open("w") as out,
+        subprocess.Popen(
+            ["bash", "-c", here(server, command)],
+            env=surroundings(server),
+            stdin=subprocess.PIPE,
+            stdout=out,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as process,
+    ):
         try:
             yield output.read_text
         finally:
@@ -144,7 +156,11 @@ def test_a_poll_finds_the_last_message(server: ServerProcess) -> None:
 def test_python_publishes_and_reads(server: ServerProcess) -> None:
     said = [
         subprocess.run(
-            [sys.executable, "-c", here(server, block)], capture_output=True, text=True, timeout=60, check=True
+            [sys.executable, "-c", here(server, block)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
         ).stdout
         for block in PYTHON
     ]
@@ -168,7 +184,9 @@ def test_a_browser_needs_no_library(server: ServerProcess) -> None:
         run(server, PUBLISHING[0])
         for line in block.splitlines():
             page.evaluate(f"() => {{ {line} }}")
-        page.wait_for_function("fetch('/metrics').then(r => r.text()).then(t => /live_subscribers 2/.test(t))")
+        page.wait_for_function(
+            "fetch('/metrics').then(r => r.text()).then(t => /live_subscribers 2/.test(t))"
+        )
         run(server, PUBLISHING[2])
         deadline = time.monotonic() + 30
         while len(heard) < 4 and time.monotonic() < deadline:

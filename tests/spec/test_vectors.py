@@ -1,15 +1,18 @@
 """The golden bytes of spec/vectors, against tidings.wire.
 
-Each file says in `about` what its inputs and outcomes mean; other implementations test against the same files.
+Each file says in `about` what its inputs and outcomes mean; other implementations test against them, too.
 """
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from tidings.client import follow
 from tidings.client.feed import Feed
 from tidings.client.items import Gap as TheirGap
 from tidings.client.items import Message as TheirMessage
@@ -17,12 +20,11 @@ from tidings.core.errors import CODES, Refusal
 from tidings.core.message import Cursor, Durability, Gap, GapReason, Message, Receipt
 from tidings.wire import cursor as cursors
 from tidings.wire import envelope, event_stream, web_socket
-from tidings.client import follow
 
 FOLDER = Path(__file__).parents[2] / "spec" / "vectors"
 
 
-def vectors(file: str, group: str) -> Any:
+def vectors(file: str, group: str) -> pytest.MarkDecorator:
     """Return one parameter set a vector, named as it is."""
     found = json.loads((FOLDER / f"{file}.json").read_text())[group]
     return pytest.mark.parametrize("vector", [pytest.param(one, id=one["name"]) for one in found])
@@ -193,7 +195,7 @@ def _pieces(stream: bytes, cuts: str | list[int]) -> Iterator[list[bytes]]:
     """Yield every way to cut `stream` that a vector asks for."""
     if isinstance(cuts, list):
         ends = [0, *cuts, len(stream)]
-        yield [stream[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+        yield [stream[start:end] for start, end in pairwise(ends)]
         return
     yield [stream]
     yield [stream[at : at + 1] for at in range(len(stream))]
@@ -233,8 +235,6 @@ def test_close_frame(vector: dict[str, Any]) -> None:
 
 @vectors("web_socket", "say")
 def test_what_the_server_says(vector: dict[str, Any]) -> None:
-    import msgspec
-
     said, payload = vector["input"], vector["expected"].encode()
     ref = None if said["ref"] is None else msgspec.Raw(said["ref"].encode())
     assert web_socket.say(said["word"], said["value"], ref) == web_socket.text(payload)

@@ -6,7 +6,7 @@ import pytest
 
 from story.clients import Client, Publisher, WebSocket, connect, position
 from kit import ServerProcess
-from raw import TEXT, frame
+from raw import HANDSHAKE, TEXT, Wire, frame, head_of
 
 
 async def socket_on(server: ServerProcess, *channels: str, cursor: str | None = None) -> WebSocket:
@@ -255,8 +255,6 @@ async def test_a_command_in_fragments_is_one_command(shared: ServerProcess) -> N
 
 
 async def test_the_subprotocol_is_chosen_where_it_is_offered(shared: ServerProcess, channel: str) -> None:
-    from raw import HANDSHAKE, Wire, head_of
-
     for offered, chosen in (
         (None, None),
         ("tidings.v1", "tidings.v1"),

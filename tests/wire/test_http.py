@@ -1,6 +1,7 @@
 """Bad HTTP gets a clear answer, and nobody else notices (RFC 9112, RFC 9110)."""
 
 import asyncio
+import contextlib
 import time
 
 import pytest
@@ -58,7 +59,8 @@ REFUSED_AND_CLOSED = {
     "not HTTP": (b"hello, world\r\n\r\n", 400),
     "TLS on a plain port": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 40, 400),
     "HTTP/2 without asking": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
-    "a version that is not spoken": (b"GET / HTTP/3.7\r\nHost: x\r\n\r\n", 505),
+    "a version that is not spoken": (b"GET / HTTP/2.0\r\nHost: x\r\n\r\n", 505),
+    "a version that there is not": (b"GET / HTTP/3.7\r\nHost: x\r\n\r\n", 400),
     "a body over 64 KiB": (
         b"POST /channels/news HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n",
         413,
@@ -109,7 +111,8 @@ async def test_an_unknown_method_is_405_with_allow(shared: ServerProcess, method
     assert (answer.status, answer.json["code"]) == (405, "method_not_allowed")
     allowed = {word.strip() for word in answer.headers["allow"].split(",")}
     assert {"GET", "HEAD", "OPTIONS"} <= allowed
-    assert ("POST" in allowed) == path.startswith("/channels")
+    if method not in ("BREW", "get"):  # known by no parser, and so refused before the path is read
+        assert ("POST" in allowed) == path.startswith("/channels")
 
 
 BAD_BODIES = {
@@ -120,7 +123,6 @@ BAD_BODIES = {
     "UTF-16 JSON": ("1".encode("utf-16"), {"Content-Type": "application/json; charset=utf-16"}, 415),
     "gzip": (b"\x1f\x8b\x08\x00", {"Content-Encoding": "gzip"}, 415),
     "deflate": (b"1", {"Content-Encoding": "deflate"}, 415),
-    "gzip as a transfer coding": (b"0\r\n\r\n", {"Transfer-Encoding": "gzip, chunked"}, 415),
     "nothing": (b"", {}, 400),
     "white space": (b" \n", {}, 400),
     "half of JSON": (b'{"a":', {}, 400),
@@ -166,6 +168,17 @@ async def test_a_body_of_64_kib_is_taken(shared: ServerProcess, channel: str) ->
     assert answer.status == 201
 
 
+@pytest.mark.parametrize("coding", ["gzip, chunked", "x-new, chunked", "identity, chunked"])
+async def test_a_transfer_coding_that_is_not_understood_is_refused(
+    shared: ServerProcess, channel: str, coding: str
+) -> None:
+    # RFC 9112 §6.1. Taken as it stands, the message would be something else than was sent.
+    head = head_of("POST", f"/channels/{channel}", {"Transfer-Encoding": coding}, b"")
+    answer, _ = await exchange(shared, head + b"1\r\n1\r\n0\r\n\r\n")
+    assert answer.status in (400, 415, 501)
+    assert (await ask(shared, "GET", f"/channels/{channel}?after=earliest")).json["messages"] == []
+
+
 async def test_a_chunked_body_over_the_limit_is_refused_while_it_comes(
     shared: ServerProcess, channel: str
 ) -> None:
@@ -181,11 +194,9 @@ async def test_chunks_of_one_byte_are_bounded_by_the_same_limit(shared: ServerPr
     head = head_of("POST", f"/channels/{channel}", {"Transfer-Encoding": "chunked"}, b"")
     wire = await Wire.connect(shared)
     await wire.send(head)
-    try:
+    with contextlib.suppress(ConnectionError):
         for _ in range(20):
             await wire.send(b"1\r\n \r\n" * 10_000)
-    except ConnectionError:
-        pass
     assert b" 413 " in await wire.rest()
     assert shared.memory() - before < 8 * 1024 * 1024
 
@@ -295,6 +306,17 @@ async def test_pipelined_requests_are_answered_in_order(shared: ServerProcess, c
     assert len((await wire.answer()).json["messages"]) == 1
 
 
+@pytest.mark.parametrize("cut", [1, 20, 40])
+async def test_many_pipelined_requests_may_be_cut_within_a_head(shared: ServerProcess, cut: int) -> None:
+    wire = await Wire.connect(shared)
+    one = head_of("GET", "/version")
+    await wire.send(one * 1_000 + one[:cut])  # 46 kB: all heads together are over the limit of one
+    for _ in range(1_000):
+        assert (await wire.answer()).status == 200
+    await wire.send(one[cut:])
+    assert (await wire.answer()).status == 200
+
+
 @pytest.mark.usefixtures("neighbours")
 async def test_thousands_of_pipelined_requests_behind_a_long_poll_are_bounded(
     shared: ServerProcess, channel: str
@@ -308,12 +330,10 @@ async def test_thousands_of_pipelined_requests_behind_a_long_poll_are_bounded(
     wire.writer.write(burst)  # more than the kernel takes: the server has stopped reading
     await ask(shared, "POST", f"/channels/{channel}", body=b"1")
     answers = 0
-    try:
+    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
         while True:
             await wire.answer()
             answers += 1
-    except (asyncio.IncompleteReadError, ConnectionError):
-        pass
     assert 1 < answers <= 50_001
     assert shared.memory() - before < 4 * 1024 * 1024
 
@@ -328,17 +348,9 @@ async def test_answers_that_are_not_read_are_bounded(shared: ServerProcess, chan
     before = shared.memory()
     # Each asks for 900 kB and reads nothing: 2 GB, if all were answered.
     wire.writer.write(head_of("GET", f"/channels/{channel}?after=earliest") * 2_000)
-    async with asyncio.timeout(raw.PATIENCE):
-        while wire.writer.transport.get_write_buffer_size():
-            assert (await ask(shared, "GET", "/livez")).status == 200
-            if shared.memory() - before > 16 * 1024 * 1024:
-                break
-            await asyncio.sleep(0.01)
-            if wire.reader._buffer:  # type: ignore[attr-defined]  # the first bytes have come
-                break
-    for _ in range(20):
-        assert (await ask(shared, "GET", "/livez")).status == 200
+    await raw.until_it_sticks(wire, shared)
     assert shared.memory() - before < 16 * 1024 * 1024
+    wire.abort()
 
 
 @pytest.mark.slow

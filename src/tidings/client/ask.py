@@ -108,7 +108,7 @@ def as_cut(why: BaseException) -> Cut | None:
             return Cut(in_words(why))
         case aiohttp.ClientConnectorError():
             # A certificate that is not trusted is one of these, but keeps its error elsewhere.
-            failure: Exception = getattr(why, "certificate_error", None) or getattr(why, "os_error", why)
+            failure = getattr(why, "certificate_error", getattr(why, "os_error", why))
             return Cut(in_words(failure), unreachable=True)
         case aiohttp.WSServerHandshakeError():
             return Cut(f"the WebSocket handshake was answered with {why.status} ({why.message})")

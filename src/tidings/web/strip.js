@@ -85,15 +85,19 @@ export class Strip {
     for (const { at } of this.#gaps) this.#torn(x(at), height);
   }
 
-  // An ask and its answer, there and back at once: a thin upright, and below it the mark of what came.
+  // An ask and its answer, there and back at once: a thin upright, and below it the mark of what came. While the answer
+  // is out, and where it never came, the upright is short and broken.
   polling(c, ask, { x, top, bottom, now }) {
+    const answered = ask.end !== null && !ask.failed;
+    const at = x(ask.end ?? now);
     c.lineWidth = 1;
     c.globalAlpha = ask.count ? 0.4 : 0.28;
-    if (ask.end && !ask.failed) line(c, x(ask.end), top, x(ask.end), bottom);
-    else c.setLineDash([2, 3]), line(c, x(ask.end ?? now), (top + bottom) / 2, x(ask.end ?? now), bottom), c.setLineDash([]);
+    c.setLineDash(answered ? [] : [2, 3]);
+    line(c, at, answered ? top : (top + bottom) / 2, at, bottom);
+    c.setLineDash([]);
     c.globalAlpha = 1;
-    if (ask.failed) this.#cross(x(ask.end), bottom);
-    else if (ask.end && !ask.count) this.#mark(x(ask.end), bottom, false);
+    if (ask.failed) this.#cross(at, bottom);
+    else if (answered && !ask.count) this.#mark(at, bottom, false);
   }
 
   // The request hangs at the server's edge as a bar, until something comes.
@@ -103,12 +107,12 @@ export class Strip {
     c.globalAlpha = 0.28;
     c.lineWidth = 1;
     line(c, from, top, from, bottom);
-    c.globalAlpha = ask.end ? 0.55 : 1;
+    c.globalAlpha = ask.end === null ? 1 : 0.55;
     c.beginPath();
     c.roundRect(from + 0.75, top - 3, Math.max(to - from - 1.5, 1.5), 8, 2.5);
     c.fill();
     c.globalAlpha = 1;
-    if (ask.end && !ask.count) this.#mark(to, bottom, false);
+    if (ask.end !== null && !ask.count) this.#mark(to, bottom, false);
   }
 
   // One answer that goes on: a line along the server's edge, while it is open.
