@@ -2,10 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from tidings.version import __version__
-
 if TYPE_CHECKING:
     from tidings.client.publisher import Publisher, Receipt
+    from tidings.version import __version__
 
 __all__ = ["Publisher", "Receipt", "__version__"]
 
@@ -16,4 +15,8 @@ def __getattr__(name: str) -> Any:
         from tidings.client import publisher
 
         return getattr(publisher, name)
+    if name == "__version__":
+        from tidings.version import __version__
+
+        return __version__
     raise AttributeError(f"module 'tidings' has no attribute {name!r}")

@@ -9,6 +9,7 @@ import gc
 import logging
 import random
 import signal
+import sys
 import time
 from asyncio import AbstractEventLoop
 
@@ -150,7 +151,9 @@ async def _main(settings: Settings) -> int:
         loop.add_signal_handler(number, stop_or_now)
     app = App(settings, loop)
     await app.start()
-    _log.warning("listening on %s", app.address)
+    # Not a log line: whoever started the server waits for it, whatever the log level.
+    sys.stderr.write(f"tidings: listening on {app.address}\n")
+    sys.stderr.flush()
     await app.serve_until(stop, now)
-    _log.warning("stopped")
+    _log.info("stopped")
     return 0

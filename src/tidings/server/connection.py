@@ -62,8 +62,10 @@ class Connection(Protocol):
         # uvloop's transports have asyncio's interface, but not its classes.
         self._transport = cast("Transport", transport)
         # Push back at the first byte that the kernel does not take: what waits is kept in the
-        # history, once, and not here for each.
-        self._transport.set_write_buffer_limits(high=0)
+        # history, once, and not here for each. Over TLS both loops push back at a buffer that has
+        # reached the mark, so that 0 would stop the first write.
+        encrypted = transport.get_extra_info("sslcontext") is not None
+        self._transport.set_write_buffer_limits(high=limits.WRITE_BUFFER if encrypted else 0)
         self._app.connections.add(self)
         self._app.wheel.set(self, limits.HEAD_TIMEOUT)
 

@@ -6,6 +6,7 @@ import stat
 from asyncio import AbstractEventLoop, AbstractServer, BaseProtocol
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tidings.core import limits
 from tidings.core.errors import SettingsError
@@ -24,10 +25,14 @@ async def listen(
     """
     tls = _tls(settings)
     if settings.uds is not None:
-        unix = await loop.create_unix_server(make, sock=_unix_socket(settings.uds), ssl=tls, backlog=_BACKLOG)
+        unix = await loop.create_unix_server(
+            make, sock=_unix_socket(settings.uds), backlog=_BACKLOG, **_tls_arguments(tls)
+        )
         return [unix], f"unix:{settings.uds}"
     sockets = _tcp_sockets(settings.host, settings.port)
-    servers = [await loop.create_server(make, sock=s, ssl=tls, backlog=_BACKLOG) for s in sockets]
+    servers = [
+        await loop.create_server(make, sock=s, backlog=_BACKLOG, **_tls_arguments(tls)) for s in sockets
+    ]
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return list(servers), f"{'https' if tls else 'http'}://{host}:{sockets[0].getsockname()[1]}"
 
@@ -44,6 +49,17 @@ def _tls(settings: Settings) -> ssl.SSLContext | None:
     except (OSError, ssl.SSLError) as error:
         raise SettingsError(f"The TLS certificate and key cannot be used: {error}.") from None
     return context
+
+
+def _tls_arguments(tls: ssl.SSLContext | None) -> dict[str, Any]:
+    if tls is None:
+        return {}
+    # The loops' own, a minute and half a minute, would hold up a server that is to stop.
+    return {
+        "ssl": tls,
+        "ssl_handshake_timeout": limits.HEAD_TIMEOUT,
+        "ssl_shutdown_timeout": limits.CLOSE_GRACE,
+    }
 
 
 def _tcp_sockets(host: str, port: int) -> list[socket.socket]:

@@ -10,6 +10,7 @@ speaks HTTP/1.0 to us passes it on as well.
 from typing import Final
 
 from tidings.core import limits
+from tidings.core.errors import CODES
 from tidings.hub import Hub, Place, Subscriber
 from tidings.transports.ask import Ask
 from tidings.transports.carrier import Carrier
@@ -80,7 +81,7 @@ class EventStream(Subscriber):
     def drain(self, reconnect_within_ms: int) -> None:
         """Say when to come back, and end."""
         self._hub.unsubscribe(self)
-        value = {"code": "shutting_down", "reason": "The server is shutting down; come back."}
+        value = {"code": CODES["shutting_down"].close, "reason": "The server is shutting down; come back."}
         self._carrier.write(event_stream.event("end", value, reconnect_within_ms))
         self._carrier.finish()
 

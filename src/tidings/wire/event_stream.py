@@ -104,9 +104,11 @@ class Parser:
         end = len(buffer) - 1 if buffer.endswith(b"\r") else len(buffer)
         lines = buffer[:end].replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         self._buffer = lines.pop() + buffer[end:]
-        if len(self._buffer) + sum(map(len, self._data)) > self._most_bytes:
+        events = [event for line in lines if (event := self._line(line.decode(errors="replace"))) is not None]
+        # A run of empty lines of data has no bytes, and costs memory all the same.
+        if len(self._buffer) + sum(len(line) + 1 for line in self._data) > self._most_bytes:
             raise ValueError("an event on the stream is too long")
-        return [event for line in lines if (event := self._line(line.decode(errors="replace"))) is not None]
+        return events
 
     def _line(self, line: str) -> Event | None:
         if not line:
