@@ -5,7 +5,7 @@ Does not own: waiting and clients (hub.py), numbering and durability (logs/).
 Invariant: for every channel, also one that was forgotten, `lost_through` is never below what it lost.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush, heapreplace, merge
 from itertools import islice
@@ -143,11 +143,13 @@ class History:
         limit: int,
         most_bytes: int,
         floors: Mapping[str, int] | None = None,
+        newest_only: Container[str] = (),
     ) -> Slice:
         """Return what follows position `after` on `channels`: at most `limit` messages, `most_bytes` of data.
 
         `floors` holds channels whose reader has more than the others' `after`: nothing at or
-        below its floor is returned, or counted as lost, for such a channel.
+        below its floor is returned, or counted as lost, for such a channel. Of the channels in
+        `newest_only` only the newest message per key is returned.
         """
         result = Slice()
         runs: list[list[Message]] = []
@@ -157,7 +159,14 @@ class History:
             lost_through = self.lost_through(channel) if window is None else window.lost_through
             if lost_through > start:
                 result.losses.append(Loss(channel, start, lost_through))
-            if window is not None and (run := window.after(start, limit + 1)):
+            if window is None:
+                continue
+            if channel in newest_only:
+                # Before the limit: what is cut off must not make an old value look like the newest.
+                run = list({m.key: m for m in reversed(window.after(start, len(window)))}.values())
+            else:
+                run = window.after(start, limit + 1)
+            if run:
                 runs.append(run)
         if not runs:
             return result
