@@ -81,6 +81,7 @@ class World:
             self.log,
             self.retention,
             clock=lambda: self.now,
+            monotonic=lambda: self.now,
             soon=self.soon.append,
             write_buffer=self.write_buffer,
         )

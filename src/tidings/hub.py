@@ -17,14 +17,16 @@ between two calls into the hub nothing that was delivered waits to be written to
 """
 
 import logging
+import math
 from asyncio import Future
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tidings.core import limits
 from tidings.core.history import History, Retention, Slice
 from tidings.core.message import Cursor, Draft, Gap, GapReason, Message, Receipt
+from tidings.core.patterns import Rules, SlowPolicy
 from tidings.core.start import After, Earliest, Now, RewindCount, Start
 from tidings.logs.base import Log
 from tidings.wire import cursor as cursors
@@ -77,7 +79,7 @@ class Subscriber:
 class Cohort:
     """Live subscribers of the same channels that are written the same bytes."""
 
-    __slots__ = ("channels", "key", "members", "once", "rendering")
+    __slots__ = ("channels", "key", "members", "once", "rendering", "written_at")
 
     def __init__(self, channels: tuple[str, ...], rendering: Rendering, *, once: bool, key: Hashable) -> None:
         self.channels = channels
@@ -85,6 +87,7 @@ class Cohort:
         self.once = once
         self.key = key
         self.members: dict[Subscriber, Callable[[Any], object]] = {}
+        self.written_at = -math.inf
 
 
 @dataclass(slots=True)
@@ -115,8 +118,10 @@ class Stats:
 class Hub:
     """Fans one log out to subscribers. All methods but `run` return at once.
 
-    `clock` returns seconds since the Unix epoch, `soon` calls a function in the next turn of the loop.
-    `write_buffer` bounds the bytes of one joined write.
+    `clock` returns seconds since the Unix epoch, `monotonic` those of the event loop; `soon` calls a
+    function in the next turn of the loop.
+    `write_buffer` bounds the bytes of one joined write; `slow` says what becomes of readers that
+    are behind.
     """
 
     def __init__(
@@ -125,8 +130,10 @@ class Hub:
         retention: Retention | None = None,
         *,
         clock: Callable[[], float],
+        monotonic: Callable[[], float],
         soon: Callable[[Callable[[], None]], object],
         write_buffer: int = limits.WRITE_BUFFER,
+        slow: Rules[SlowPolicy] | None = None,
     ) -> None:
         self.log = log
         self.history = History(retention)
@@ -135,8 +142,10 @@ class Hub:
         # What was answered since the last message, by what was asked: equal questions share one rendering.
         self._shared: dict[Hashable, tuple[Any, int]] = {}
         self._clock = clock
+        self._monotonic = monotonic
         self._soon = soon
         self._write_buffer = write_buffer
+        self._slow = slow or Rules((), SlowPolicy.RESUME)
         self._cohorts: dict[Hashable, Cohort] = {}
         # Cohorts by channel; a dict, because its order is the order of joining.
         self._by_channel: dict[str, dict[Cohort, None]] = {}
@@ -213,6 +222,7 @@ class Hub:
             self.stats.renderings += 1
             # Whoever pushes back now has this chunk and no more.
             self._written = chunk[-1].position
+            cohort.written_at = self._monotonic()
             writes = tuple(cohort.members.values())
             self.stats.writes += len(writes)
             self.stats.delivered += len(writes) * len(chunk)
@@ -280,11 +290,24 @@ class Hub:
     def read(self, channels: tuple[str, ...], place: Place, limit: int, most_bytes: int) -> Slice:
         """Return what follows `place`; what of it is lost is added to the place's gaps."""
         found = self.history.read(
-            channels, place.position, limit=limit, most_bytes=most_bytes, floors=place.floors
+            channels,
+            place.position,
+            limit=limit,
+            most_bytes=most_bytes,
+            floors=place.floors,
+            newest_only=self._newest_only(channels),
         )
         if found.losses:
             place.gaps.extend(self._gaps(found))
         return found
+
+    def _newest_only(self, channels: tuple[str, ...]) -> Collection[str]:
+        """Return the channels whose readers, when they are behind, are told only the newest per key."""
+        return [c for c in channels if self._slow.of(c) is SlowPolicy.LATEST] if self._slow else ()
+
+    def closes_slow(self, channels: tuple[str, ...]) -> bool:
+        """Whether a subscriber of `channels` is closed when it is behind, rather than refilled."""
+        return any(self._slow.of(channel) is SlowPolicy.CLOSE for channel in channels)
 
     def end_of(self, channels: tuple[str, ...], place: Place, found: Slice) -> int:
         """Return the position to hand to a client that was given `found`.
@@ -364,35 +387,66 @@ class Hub:
             if self._is_ahead(subscriber):
                 self._ahead[subscriber] = None
                 return
-            found = self.history.read(
-                subscriber.channels,
-                subscriber.position,
-                limit=limits.ANSWER_MESSAGES,
-                most_bytes=self._write_buffer // 2,
-                floors=subscriber.floors,
-            )
-            if found.losses:
-                # Told once: the next chunk must not find the same loss again.
-                subscriber.floors = {
-                    **(subscriber.floors or {}),
-                    **{g.channel: g.resumed for g in found.losses},
-                }
-            if not found.messages and not found.losses:
+            chunk = self._chunk(subscriber)
+            if chunk is None:
                 self._join(subscriber)
                 return
-            chunk = []
-            if found.losses:
-                chunk.append(subscriber.rendering.gaps(self._gaps(found), self.cursor(subscriber.position)))
-            if found.messages:
-                chunk.append(subscriber.rendering.messages(found.messages))
-                self.stats.renderings += 1
-                self.stats.delivered += len(found.messages)
-            subscriber.position = found.messages[-1].position if found.more else self.position
+            data, end, count = chunk
+            subscriber.position = end
             self.stats.writes += 1
-            subscriber.write(b"".join(chunk))
+            self.stats.delivered += count
+            subscriber.write(data)
         if not self._refilling:
             self._soon(self._refill_on)
         self._refilling[subscriber] = None
+
+    def _chunk(self, subscriber: Subscriber) -> "tuple[bytes, int, int] | None":
+        """Return what follows the subscriber's position: bytes, where they end, how many messages.
+
+        None when it has everything. Those that come back to the same place share a rendering.
+        """
+        question = (subscriber.rendering, subscriber.channels, subscriber.position)
+        if subscriber.floors is None and (shared := self._shared.get(question)) is not None:
+            known: tuple[bytes, int, int] = shared[0]
+            return known
+        found = self.history.read(
+            subscriber.channels,
+            subscriber.position,
+            limit=limits.ANSWER_MESSAGES,
+            most_bytes=self._write_buffer // 2,
+            floors=subscriber.floors,
+            newest_only=self._newest_only(subscriber.channels),
+        )
+        if not found.messages and not found.losses:
+            return None
+        parts = []
+        if found.losses:
+            parts.append(subscriber.rendering.gaps(self._gaps(found), self.cursor(subscriber.position)))
+        if found.messages:
+            parts.append(subscriber.rendering.messages(found.messages))
+            self.stats.renderings += 1
+        end = found.messages[-1].position if found.more else self.position
+        chunk = (b"".join(parts), end, len(found.messages))
+        if found.losses:
+            # Told once: the next chunk must not find the same loss again.
+            told = {loss.channel: loss.resumed for loss in found.losses}
+            subscriber.floors = {**(subscriber.floors or {}), **told}
+        elif subscriber.floors is None:
+            self.share(question, chunk, 0)
+        return chunk
+
+    def now(self) -> float:
+        """Return the time in seconds on a clock that only goes forward."""
+        return self._monotonic()
+
+    def quiet_for(self, subscriber: Subscriber) -> float:
+        """Return for how many seconds a live subscriber was written nothing; infinite if it is not live."""
+        cohort = subscriber.cohort
+        return math.inf if cohort is None else self._monotonic() - cohort.written_at
+
+    def is_behind(self, subscriber: Subscriber) -> bool:
+        """Whether there is something that was delivered and has not been written to `subscriber`."""
+        return subscriber.cohort is None and bool(subscriber.channels) and subscriber.position < self.position
 
     def _is_ahead(self, subscriber: Subscriber) -> bool:
         """Whether it comes from a node that has followed further than this one."""

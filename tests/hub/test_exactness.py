@@ -72,6 +72,7 @@ class Exactness(RuleBasedStateMachine):
     def _start(self, client: Client, otherwise: Start) -> Start:
         if client.cursor is not None:
             return after(client.cursor)
+        client.position = 0  # a question without a cursor is a new client's
         if not isinstance(otherwise, Now):
             # Who asks for as much as there is misses nothing by what there is no more.
             client.epoch = self.world.log.epoch
@@ -92,11 +93,12 @@ class Exactness(RuleBasedStateMachine):
         if index in self.connections:
             return
         client, connection = self.clients[index], RecordingConnection()
-        if client.cursor is None and isinstance(otherwise, Now):
+        start = self._start(client, otherwise)
+        if isinstance(start, Now):
             # Someone who parks without a cursor stands where the hub is.
             client.stand_at(self.world.hub.cursor(self.world.hub.position))
             client.cursor = None
-        ask = Ask(client.channels, self._start(client, otherwise), Transport.LONG_POLLING, limit, wait=25.0)
+        ask = Ask(client.channels, start, Transport.LONG_POLLING, limit, wait=25.0)
         response = long_polling.answer(self.world.hub, ask, connection)
         if response is not None:
             self._answered(client, response, asked_from=client.cursor)

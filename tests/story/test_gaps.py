@@ -2,9 +2,9 @@
 
 import pytest
 
-from story.clients import TRANSPORTS, Client, Publisher, connect, epoch, position
 from kit import ServerProcess, serving
 from raw import ask
+from story.clients import TRANSPORTS, Client, Publisher, connect, epoch, position
 
 every_transport = pytest.mark.parametrize("transport", TRANSPORTS)
 OTHER_LIFE = "0therlife-17"

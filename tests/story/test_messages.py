@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from story.clients import TRANSPORTS, Publisher, connect
 from kit import ServerProcess
 from raw import Answer, ask
+from story.clients import TRANSPORTS, Publisher, connect
 
 every_transport = pytest.mark.parametrize("transport", TRANSPORTS)
 

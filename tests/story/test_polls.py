@@ -6,9 +6,9 @@ import time
 import pytest
 
 import raw
-from story.clients import Publisher, connect
 from kit import ServerProcess
 from raw import Wire, ask
+from story.clients import Publisher, connect
 
 both_polls = pytest.mark.parametrize("wait", ["", "&wait=20"], ids=["polling", "long-polling"])
 

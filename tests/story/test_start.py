@@ -1,12 +1,13 @@
 """Where a client begins: the same on all four transports (spec §2.2)."""
 
 import asyncio
+from itertools import pairwise
 
 import pytest
 
 import raw
-from story.clients import TRANSPORTS, Publisher, connect, epoch, position
 from kit import ServerProcess
+from story.clients import TRANSPORTS, Publisher, connect, epoch, position
 
 every_transport = pytest.mark.parametrize("transport", TRANSPORTS)
 
@@ -209,5 +210,5 @@ async def test_a_subscriber_of_several_channels_gets_a_burst_in_the_order_of_ids
     await wire.send(b"".join(requests))
     messages = await client.take(200)
     assert [m["data"] for m in messages] == list(range(200))
-    assert all(position(a["id"]) < position(b["id"]) for a, b in zip(messages, messages[1:], strict=False))
+    assert all(position(a["id"]) < position(b["id"]) for a, b in pairwise(messages))
     assert len({epoch(m["id"]) for m in messages}) == 1

@@ -1,12 +1,13 @@
 """What a client says on its WebSocket, and what it is answered (spec §5.4)."""
 
 import json
+from itertools import pairwise
 
 import pytest
 
-from story.clients import Client, Publisher, WebSocket, connect, position
 from kit import ServerProcess
 from raw import HANDSHAKE, TEXT, Wire, frame, head_of
+from story.clients import Client, Publisher, WebSocket, connect, position
 
 
 async def socket_on(server: ServerProcess, *channels: str, cursor: str | None = None) -> WebSocket:
@@ -238,7 +239,7 @@ async def test_commands_that_come_in_one_write_are_answered_in_order(
         await client.step()
     assert [item.value["ref"] for item in client.items] == list(range(500))
     ids = [position(item.value["ok"]["id"]) for item in client.items]
-    assert all(one < other for one, other in zip(ids, ids[1:], strict=False))
+    assert all(one < other for one, other in pairwise(ids))
 
 
 async def test_a_command_in_fragments_is_one_command(shared: ServerProcess) -> None:

@@ -163,7 +163,8 @@ class History:
                 continue
             if channel in newest_only:
                 # Before the limit: what is cut off must not make an old value look like the newest.
-                run = list({m.key: m for m in reversed(window.after(start, len(window)))}.values())
+                newest = {m.key: m for m in window.after(start, len(window))}
+                run = sorted(newest.values(), key=_position)
             else:
                 run = window.after(start, limit + 1)
             if run:
@@ -186,6 +187,8 @@ class History:
 
     def before_last(self, channels: Iterable[str], count: int) -> int:
         """Return the position before the last `count` messages on `channels` together."""
+        if count == 0:
+            return self.tail(channels)
         last = sorted(
             m.position for c in channels if c in self._windows for m in self._windows[c].last_ones(count)
         )

@@ -53,8 +53,11 @@ CLOSE_GRACE: Final = 2.0  # for the peer's half of a closing handshake
 # One event stream
 COMMENT_EVERY: Final = 15.0  # antivirus and proxies cut silent streams from 20 s on
 RETRY_MS: Final = 1_000  # what `retry:` tells an EventSource
+STREAM_AGE: Final = 600.0  # after which a stream ends by itself
+STREAM_AGE_SPREAD: Final = 0.2  # of it, earlier or later by chance
 
 # The process
 CONNECTIONS: Final = 19_000
 WRITE_TIMEOUT: Final = 60.0  # a subscriber that takes nothing for so long is cut
 DRAIN: Final = 5.0  # closes are spread over this time after SIGTERM
+DRAIN_STEP: Final = 0.05

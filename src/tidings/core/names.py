@@ -15,8 +15,9 @@ _EVENT = re.compile(rf"[A-Za-z0-9._~:-]{{1,{EVENT_NAME_BYTES}}}").fullmatch
 # Visible ASCII only: a key stands in a JSON string and in a map's key, and is shown in logs.
 _KEY = re.compile(rf"[!-~]{{1,{KEY_BYTES}}}").fullmatch
 
-# The server's own words on an event stream (spec §5.3): a message that bore one would be taken for ours.
-RESERVED_EVENTS = frozenset({"ready", "gap", "advice", "end"})
+# The server's own words on an event stream (spec §5.3): a message that bore one would be taken for
+# ours. The last two are what a browser's EventSource calls the state of its connection.
+RESERVED_EVENTS = frozenset({"ready", "gap", "advice", "end", "error", "open"})
 
 
 def check_channel(name: str) -> str:

@@ -31,9 +31,11 @@ def compile_pattern(pattern: str) -> "re.Pattern[str]":
     Segments are split by dots. `*` stands for one segment and `**`, only at the end, for one or more.
     """
     segments = pattern.split(".")
-    if _PATTERN(pattern) is None or any("*" in s and s not in ("*", "**") for s in segments) or "**" in segments[:-1]:
+    stars = [segment for segment in segments if "*" in segment]
+    if _PATTERN(pattern) is None or not {"*", "**"}.issuperset(stars) or "**" in segments[:-1]:
         raise SettingsError(
-            f"{pattern!r} is not a channel pattern: `chat.*` is one segment, `chat.**` the rest, `**` all channels."
+            f"{pattern!r} is not a channel pattern: `chat.*` is one segment, `chat.**` the rest, "
+            "`**` all channels."
         )
     # No segment pattern can match a dot but the last, so that nothing is tried twice.
     parts = {"*": "[^.]+", "**": ".+"}

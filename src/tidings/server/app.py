@@ -15,9 +15,10 @@ from asyncio import AbstractEventLoop
 
 from tidings.core import limits
 from tidings.core.history import Retention
+from tidings.core.patterns import Rules, SlowPolicy
 from tidings.hub import Hub
 from tidings.logs import open_log
-from tidings.server.config import Settings
+from tidings.server.config import Settings, is_loopback
 from tidings.server.connection import Connection
 from tidings.server.listener import listen, remove_unix_socket
 from tidings.server.routes import Routes
@@ -39,8 +40,17 @@ class App:
         self.address = ""
         retention = Retention(settings.history_count, settings.history_age, settings.history_bytes)
         self._log = open_log(settings.log, retention)
-        self.hub = Hub(self._log, retention, clock=time.time, soon=loop.call_soon)
-        self.routes = Routes(self, frozenset(settings.origins))
+        self.hub = Hub(
+            self._log,
+            retention,
+            clock=time.time,
+            monotonic=loop.time,
+            soon=loop.call_soon,
+            slow=Rules(settings.slow, SlowPolicy.RESUME),
+        )
+        self.routes = Routes(
+            self, frozenset(settings.origins), loopback=settings.uds is None and is_loopback(settings.host)
+        )
         self._drain_seconds = limits.DRAIN if settings.drain is None else settings.drain
         self._servers: list[asyncio.AbstractServer] = []
         self._delivery: asyncio.Task[None] | None = None
@@ -88,19 +98,26 @@ class App:
         self.draining = True
         for server in self._servers:
             server.close()
-        deadline = self.loop.time() + self._drain_seconds
-        waiting = list(self.connections)
-        random.shuffle(waiting)
-        steps = max(1, min(len(waiting), int(self._drain_seconds / 0.05)))
-        within_ms = int(max(self._drain_seconds, 1.0) * 1000)
-        for step in range(steps):
-            for connection in waiting[step::steps]:
-                connection.drain(within_ms)
-            if step + 1 < steps and await _set_within(now, 0.05):
+        window, step = self._drain_seconds, limits.DRAIN_STEP
+        deadline = self.loop.time() + window + limits.CLOSE_GRACE
+        leaving = list(self.connections)
+        random.shuffle(leaving)
+        within_ms = int(max(window, 1.0) * 1000)
+        steps = max(1, round(window / step))
+        for number in range(steps):
+            if number and await _set_within(now, step):
                 break
-        deadline = max(deadline, self.loop.time() + limits.CLOSE_GRACE)
-        while self.connections and self.loop.time() < deadline and not await _set_within(now, 0.02):
-            pass
+            await self._deliver_all()
+            share = leaving[number::steps]
+            # Who cannot leave yet is asked again with the next ones, and at the end.
+            later = [connection for connection in share if not connection.drain(within_ms)]
+            leaving += later
+            if not self.connections:
+                break
+        while self.connections and self.loop.time() < deadline and not await _set_within(now, step):
+            await self._deliver_all()
+            for connection in list(self.connections):
+                connection.drain(within_ms)
         for connection in list(self.connections):
             connection.abort()
         await self._log.close()
@@ -108,6 +125,13 @@ class App:
             await self._delivery
         if self.settings.uds is not None:
             remove_unix_socket(self.settings.uds)
+
+    async def _deliver_all(self) -> None:
+        """Wait until all that was appended has been written to who is live: what was acknowledged is sent."""
+        for _ in range(100):
+            if self.hub.position >= self._log.head:
+                return
+            await asyncio.sleep(0)
 
 
 async def _set_within(event: asyncio.Event, seconds: float) -> bool:

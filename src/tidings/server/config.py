@@ -10,6 +10,7 @@ import msgspec
 
 from tidings.core import limits
 from tidings.core.errors import SettingsError
+from tidings.core.patterns import SlowPolicy, compile_pattern
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -18,6 +19,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `open` allows an address that others can reach, though everyone may then read and publish.
     `origins` are the origins of pages that may connect besides the server's own, like
     `https://example.org`. `uds` serves on a Unix socket instead of `host` and `port`.
+    `slow` are rules for readers that are behind, by channel pattern; the first that matches holds.
+    Answers about channels that match `public` may be kept by a shared cache for `public_cache` seconds.
     """
 
     host: str = "127.0.0.1"
@@ -34,6 +37,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     history_count: int = limits.HISTORY_COUNT
     history_age: float = limits.HISTORY_AGE
     history_bytes: int = limits.HISTORY_BYTES
+    slow: tuple[tuple[str, SlowPolicy], ...] = ()
+    public_cache: float = 0.0
+    public: tuple[str, ...] = ()
 
     def check(self) -> None:
         """Raise SettingsError where the settings cannot be meant so."""
@@ -54,14 +60,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError(f"--drain is 0 to 3600 seconds, not {self.drain:g}.")
         if min(self.connections, self.history_count, self.history_bytes) < 1 or self.history_age <= 0:
             raise SettingsError("Limits are at least 1; no limit can be switched off.")
-        if self.uds is None and not self.open and not _is_loopback(self.host):
+        if not 0 <= self.public_cache <= 3600:
+            raise SettingsError(f"--public-cache is 0 to 3600 seconds, not {self.public_cache:g}.")
+        if bool(self.public) != bool(self.public_cache):
+            raise SettingsError("--public-cache and --public go together: how long, and which channels.")
+        for pattern in (*self.public, *(pattern for pattern, _ in self.slow)):
+            compile_pattern(pattern)
+        if self.uds is None and not self.open and not is_loopback(self.host):
             raise SettingsError(
                 f"On {self.host} others can reach the server, and it would let everyone read and publish. "
                 "Say --open if that is meant, or serve on 127.0.0.1 behind a proxy that checks who comes."
             )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
     if host == "localhost":
         return True
     try:

@@ -319,15 +319,19 @@ class Connection(Protocol):
         if not self._closing:
             self._transport.resume_reading()
 
-    def drain(self, reconnect_within_ms: int) -> None:
-        """The server stops: end what goes on, or close if nothing does."""
+    def drain(self, reconnect_within_ms: int) -> bool:
+        """The server stops: end what goes on, or close if nothing does.
+
+        Returns False while that must wait: for a request that is half-read, an answer that is
+        awaited, a subscriber that has not been written everything.
+        """
         if self._closing:
-            return
-        exchange = self._exchange
-        if exchange is None and (self._reader is None or not self._reader.in_message):
-            self.finish()
-        elif exchange is not None:
+            return True
+        if self._exchange is not None:
             if self._request is not None:
                 self._request.keep_alive = False
-            exchange.drain(reconnect_within_ms)
-        # A request that is half-read is answered; its deadline is short.
+            return self._exchange.drain(reconnect_within_ms)
+        if self._paused or (self._reader is not None and self._reader.in_message):
+            return False
+        self.finish()
+        return True

@@ -5,16 +5,19 @@ server on loopback included, and WebSockets are not held back by CORS. So the or
 on every transport, and before anything is done.
 """
 
+from ipaddress import ip_address
+
 from tidings.core.errors import Refusal
 from tidings.wire.http import Headers, Request
 
 _METHODS = "GET, HEAD, POST, OPTIONS"
 
 
-def check_origin(request: Request, allowed: frozenset[str]) -> Headers:
+def check_origin(request: Request, allowed: frozenset[str], *, loopback: bool) -> Headers:
     """Return the headers that an answer to this request's origin bears, or refuse it with `origin_refused`.
 
     Without an Origin header it is no page of another site: nothing to check and nothing to add.
+    `loopback` says that the server is reached by this machine only.
     """
     origin = request.headers.get("origin")
     if origin is None:
@@ -27,12 +30,26 @@ def check_origin(request: Request, allowed: frozenset[str]) -> Headers:
         )
     # The server's own pages. Its scheme is not compared: TLS may end at a proxy in front.
     _scheme, _, authority = origin.partition("://")
-    if authority and authority.lower() == request.headers.get("host", "").lower():
+    same = authority != "" and authority.lower() == request.headers.get("host", "").lower()
+    # DNS rebinding: a name of somebody else's that leads to this machine makes their page the
+    # "same origin" in its own eyes and in ours. An address or localhost cannot be such a name.
+    if same and (not loopback or _is_this_machine(authority)):
         return ()
     raise Refusal(
         "origin_refused",
         "Pages of this origin may not connect; the operator can allow it with --allow-origin ORIGIN.",
     )
+
+
+def _is_this_machine(authority: str) -> bool:
+    host = authority.rpartition(":")[0] if authority.rpartition(":")[2].isdigit() else authority
+    if host.lower() == "localhost" or host.lower().endswith(".localhost"):
+        return True
+    try:
+        ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
 
 
 def preflight(request: Request) -> Headers:

@@ -79,6 +79,10 @@ def _tcp_sockets(host: str, port: int) -> list[socket.socket]:
             # that does not read; without it megabytes go by before we notice.
             listening.setsockopt(socket.IPPROTO_TCP, _TCP_NOTSENT_LOWAT, limits.UNSENT_IN_KERNEL)
             listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # A peer that acknowledges nothing for so long is gone: half-open connections are found by
+            # the first heartbeat they do not take.
+            timeout_ms = int(limits.WRITE_TIMEOUT * 1000)
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, timeout_ms)
             listening.setblocking(False)
             listening.bind(address)
     except OSError as error:

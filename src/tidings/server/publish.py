@@ -112,5 +112,6 @@ class _Pending:
     def took_again(self) -> None:
         """Nothing is being written."""
 
-    def drain(self, reconnect_within_ms: int) -> None:
-        """The log's answer is awaited all the same."""
+    def drain(self, _reconnect_within_ms: int) -> bool:
+        """The log's answer is awaited first."""
+        return False

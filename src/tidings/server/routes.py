@@ -26,9 +26,10 @@ _CHANNELS: Final = "/channels"
 class Routes:
     """Serves requests, one at a time and at once; what must wait holds the connection."""
 
-    def __init__(self, app: "App", allowed_origins: frozenset[str]) -> None:
+    def __init__(self, app: "App", allowed_origins: frozenset[str], *, loopback: bool) -> None:
         self._app = app
         self._allowed_origins = allowed_origins
+        self._loopback = loopback
         self._pages = Pages()
         admin = Admin(app)
         self._fixed: dict[str, Callable[[], Response]] = {
@@ -42,7 +43,7 @@ class Routes:
         """Return the answer, or None when a transport has taken over the connection. Raises Refusal."""
         path = request.path
         if path.startswith(_CHANNELS) and (len(path) == 9 or path[9] == "/"):
-            if cors := guards.check_origin(request, self._allowed_origins):
+            if cors := guards.check_origin(request, self._allowed_origins, loopback=self._loopback):
                 connection.add_headers(cors)
             return self._channels(request, path[10:], connection)
         if request.method == "OPTIONS":
@@ -58,6 +59,11 @@ class Routes:
         if request.method == "OPTIONS":
             return Response(204, guards.preflight(request))
         if request.method == "POST":
+            if self._app.draining:
+                request.keep_alive = False
+                raise Refusal(
+                    "shutting_down", "Publish again, with the same Idempotency-Key.", (("Retry-After", "1"),)
+                )
             return publish(self._app.hub, request, names, connection)
         if request.method not in ("GET", "HEAD"):
             raise Refusal(
@@ -79,6 +85,8 @@ class Routes:
             request.keep_alive = False
             raise Refusal(code, "Come back after the time in Retry-After.", (("Retry-After", seconds),))
         if request.method == "HEAD":
+            if asked.transport is Transport.WEB_SOCKET:
+                raise Refusal("method_not_allowed", "A WebSocket begins with GET.", (("Allow", "GET"),))
             if asked.transport is Transport.SSE:
                 request.keep_alive = False
                 return sse.head()

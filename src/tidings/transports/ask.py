@@ -121,7 +121,7 @@ def rewind(value: str | int) -> RewindCount | RewindTime:
     number = int(match[1])
     if match[2]:
         return RewindTime(float(number))
-    return RewindCount(min(number, limits.HISTORY_COUNT)) if number else RewindCount(0)
+    return RewindCount(number)
 
 
 def _limit(query: Mapping[str, str]) -> int:

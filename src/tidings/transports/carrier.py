@@ -26,8 +26,11 @@ class Exchange(Protocol):
     def lost(self) -> None:
         """The connection is gone. Nothing of the exchange may remain."""
 
-    def drain(self, reconnect_within_ms: int) -> None:
-        """The server stops: end soon, and tell the client to come back within this time."""
+    def drain(self, reconnect_within_ms: int) -> bool:
+        """The server stops: end, and tell the client to come back within this time.
+
+        Returns False, and does nothing, while something is still to be written or awaited.
+        """
 
 
 class Carrier(Protocol):

@@ -85,9 +85,10 @@ class LongPoll(Subscriber):
         self._hub.unsubscribe(self)
         self._look_again()
 
-    def drain(self, _reconnect_within_ms: int) -> None:
+    def drain(self, _reconnect_within_ms: int) -> bool:
         """An answer now: the next question goes to the next server."""
         self.expired()
+        return True
 
     def lost(self) -> None:
         """The client went away: nothing was consumed."""

@@ -7,6 +7,7 @@ The stream is delimited by its close, not chunked: eight bytes less a message, a
 speaks HTTP/1.0 to us passes it on as well.
 """
 
+from random import randrange, uniform
 from typing import Final
 
 from tidings.core import limits
@@ -43,12 +44,15 @@ def open_stream(hub: Hub, ask: Ask, carrier: Carrier) -> None:
 class EventStream(Subscriber):
     """One open stream."""
 
-    __slots__ = ("_carrier", "_hub")
+    __slots__ = ("_carrier", "_hub", "_rotates_at")
 
     def __init__(self, hub: Hub, channels: tuple[str, ...], carrier: Carrier) -> None:
         super().__init__(channels, event_stream, carrier.writer)
         self._hub = hub
         self._carrier = carrier
+        # Streams end by themselves, at different ages: a deploy then looks like any other day.
+        age = limits.STREAM_AGE * uniform(1 - limits.STREAM_AGE_SPREAD, 1 + limits.STREAM_AGE_SPREAD)  # noqa: S311  jitter, not a secret
+        self._rotates_at = hub.now() + age
 
     def begin(self, place: Place) -> None:
         """Say where the stream begins, tell what is lost, and let the hub write the rest."""
@@ -65,6 +69,15 @@ class EventStream(Subscriber):
         if self.paused:
             self._carrier.abort()
             return
+        if self._hub.now() >= self._rotates_at and not self._hub.is_behind(self):
+            self._end("moved", "This stream has run its time; come back.", limits.RETRY_MS)
+            return
+        quiet = self._hub.quiet_for(self)
+        if quiet < limits.COMMENT_EVERY / 2:
+            # A busy stream needs no comment. Somewhat early, so that a channel's subscribers, all
+            # written to at the same moment, are not due at the same moment.
+            self._carrier.timer((limits.COMMENT_EVERY - quiet) * uniform(0.8, 1.0))  # noqa: S311  jitter, not a secret
+            return
         self._carrier.timer(limits.COMMENT_EVERY)
         self._carrier.write(event_stream.COMMENT)
 
@@ -72,17 +85,27 @@ class EventStream(Subscriber):
         """Leave the cohort with a cursor: the history, not a queue, keeps what comes meanwhile."""
         self._carrier.timer(limits.WRITE_TIMEOUT)
         self._hub.pause(self)
+        if self._hub.closes_slow(self.channels):
+            self._end("too_slow", "This reader is too slow for the channel; come back.", limits.RETRY_MS)
 
     def took_again(self) -> None:
         """Catch up."""
         self._carrier.timer(limits.COMMENT_EVERY)
         self._hub.resume(self)
 
-    def drain(self, reconnect_within_ms: int) -> None:
-        """Say when to come back, and end."""
+    def drain(self, reconnect_within_ms: int) -> bool:
+        """Say when to come back, and end; not before all that was published is written."""
+        if self._hub.is_behind(self):
+            return False
+        self._carrier.write(event_stream.event("advice", {"reconnect_within_ms": reconnect_within_ms}))
+        self._end("shutting_down", "The server is shutting down; come back.", randrange(reconnect_within_ms))  # noqa: S311  jitter, not a secret
+        return True
+
+    def _end(self, code: str, reason: str, retry_ms: int) -> None:
         self._hub.unsubscribe(self)
-        value = {"code": CODES["shutting_down"].close, "reason": "The server is shutting down; come back."}
-        self._carrier.write(event_stream.event("end", value, reconnect_within_ms))
+        self._carrier.write(
+            event_stream.event("end", {"code": CODES[code].close, "reason": reason}, retry_ms)
+        )
         self._carrier.finish()
 
     def lost(self) -> None:

@@ -83,7 +83,7 @@ class WebSocket(Subscriber):
         "_ended",
         "_errors",
         "_fragments",
-        "_heard",
+        "_heard_at",
         "_hub",
         "_in_flight",
         "_partial",
@@ -103,7 +103,7 @@ class WebSocket(Subscriber):
         self._errors = 0
         self._in_flight = 0
         self._pinged = False
-        self._heard = True
+        self._heard_at = hub.now()
         self._ended = False
 
     def begin(self, place: Place) -> None:
@@ -118,7 +118,7 @@ class WebSocket(Subscriber):
 
     def received(self, data: bytes) -> None:
         """Take frames, cut anywhere."""
-        self._heard = True
+        self._heard_at = self._hub.now()
         if self._protocol is None:
             if _is_lone_pong(data):
                 return
@@ -266,15 +266,18 @@ class WebSocket(Subscriber):
         """Ping; who has sent nothing when the grace is over is gone. Who takes no bytes is cut."""
         if self.paused:
             self._carrier.abort()
-        elif self._pinged and not self._heard:
+            return
+        silence = self._hub.now() - self._heard_at
+        if self._pinged and silence >= limits.PONG_GRACE:
             self._close(4004, "No pong came.")
-        elif self._pinged:
+        elif silence < limits.PING_EVERY - 1:
+            # It has spoken, so it is there: no ping is needed yet.
             self._pinged = False
-            self._carrier.timer(limits.PING_EVERY - limits.PONG_GRACE)
+            self._carrier.timer(limits.PING_EVERY - silence)
         else:
             if self._protocol is not None and _is_between_frames(self._protocol) and self._partial is None:
                 self._protocol = None
-            self._pinged, self._heard = True, False
+            self._pinged = True
             self._carrier.timer(limits.PONG_GRACE)
             self._carrier.write(web_socket.PING)
 
@@ -289,18 +292,25 @@ class WebSocket(Subscriber):
         self._carrier.write(web_socket.close(code, reason))
         self._end()
 
-    def drain(self, reconnect_within_ms: int) -> None:
-        """Say when to come back, and close."""
+    def drain(self, reconnect_within_ms: int) -> bool:
+        """Say when to come back, and close; not before all that was published is written."""
+        if self._hub.is_behind(self) or self._in_flight:
+            return False
         self._hub.unsubscribe(self)
         self._say("advice", {"reconnect_within_ms": reconnect_within_ms})
-        self._say("end", {"code": 4005, "reason": "The server is shutting down; come back."})
-        self._close(4005, "shutting down")
+        self._say(
+            "end", {"code": CODES["shutting_down"].close, "reason": "The server is shutting down; come back."}
+        )
+        self._close(CODES["shutting_down"].close, "shutting down")
+        return True
 
     def pushed_back(self) -> None:
         """Leave the cohort with a cursor, and hear nothing that would need an answer."""
         self._carrier.timer(limits.WRITE_TIMEOUT)
         self._carrier.pause_reading()
         self._hub.pause(self)
+        if not self._ended and self._hub.closes_slow(self.channels):
+            self._close(CODES["too_slow"].close, "too slow")
 
     def took_again(self) -> None:
         """Catch up."""

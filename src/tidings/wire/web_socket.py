@@ -47,7 +47,7 @@ def messages(ms: Sequence[Message]) -> bytes:
 
 
 def gaps(gs: Sequence[Gap], _cursor: str) -> bytes:
-    """Return the frames that tell `gs`. A client's cursor moves by the gap's own `resumed` (spec §5.4)."""
+    """Return the frames that tell `gs`. A client's cursor moves by the gap's own `resumed` (spec §3.3)."""
     return b"".join([text(b'{"gap":%b}' % envelope.gap(g)) for g in gs])
 
 
