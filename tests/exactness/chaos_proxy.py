@@ -183,7 +183,7 @@ class Passage:
         up = self._carry(self._client[0], self._server[1], self._upwards())
         down = self._carry(self._server[0], self._client[1], self._downwards())
         carriers = [asyncio.create_task(up), asyncio.create_task(down)]
-        deadline = self.mischief.seconds if self.mischief.kind == "reset" else None
+        deadline = {"reset": self.mischief.seconds, "buffer": _STOPPED}.get(self.mischief.kind)
         if self.mischief.kind == "half-open":
             carriers.append(asyncio.create_task(self._go_dead()))
         try:
@@ -207,12 +207,15 @@ class Passage:
         writer: asyncio.StreamWriter,
         forward: Callable[[bytes, asyncio.StreamWriter], Awaitable[bool]],
     ) -> None:
-        while piece := await reader.read(_PIECE):
-            if self._swallowing:
-                continue
-            if not await forward(piece, writer):
-                return
-            await writer.drain()
+        while True:
+            piece = await reader.read(_PIECE)
+            # The end is forwarded, too, as an empty piece: who keeps bytes gives them up then.
+            if not self._swallowing:
+                if not await forward(piece, writer):
+                    return
+                await writer.drain()
+            if not piece:
+                break
         if writer.can_write_eof() and not self._swallowing and not writer.is_closing():
             with contextlib.suppress(OSError):
                 writer.write_eof()
@@ -355,15 +358,14 @@ class _Buffer:
     """Answers are kept until the server closes: what some proxies do to a stream."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._kept: list[bytes] = []
+        self._kept = b""
 
     async def forward(self, piece: bytes, writer: asyncio.StreamWriter) -> bool:
-        if not self._kept:
-            # At the latest, so that a client sees something before it has given up on everything.
-            self._loop.call_later(_STOPPED, writer.close)
-        self._kept.append(piece)
-        return sum(map(len, self._kept)) < 1024 * 1024
+        self._kept += piece
+        if not piece or len(self._kept) > 1024 * 1024:
+            writer.write(self._kept)
+            self._kept = b""
+        return True
 
 
 class _UpgradeStripper:
