@@ -56,7 +56,7 @@ def print_machine(console: Console) -> None:
 def new_console() -> Console:
     """Return standard output, wide enough for a table also where it is a file or a pipe."""
     console = Console()
-    return console if console.is_terminal else Console(width=140)
+    return console if console.is_terminal else Console(width=160)
 
 
 def new_table(title: str) -> Table:
@@ -66,8 +66,9 @@ def new_table(title: str) -> Table:
 
 def print_void(console: Console, rows: Sequence[Named], aside: Sequence[Named]) -> bool:
     """Say what voids which row, and what was measured again; return whether no row is void."""
-    for row in aside:
-        console.print(f"  [dim]measured again[/] {row.server}: {'; '.join(row.void)}", highlight=False)
+    if aside:
+        example = f"{aside[-1].server}: {'; '.join(aside[-1].void)}"
+        console.print(f"  [dim]rows measured again: {len(aside)}, the last {example}[/]", highlight=False)
     void = [row for row in rows if row.void]
     for row in void:
         console.print(f"  [bold red]void[/] {row.server}: {'; '.join(row.void)}", highlight=False)

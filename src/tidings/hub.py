@@ -31,6 +31,7 @@ from tidings.core.start import After, Earliest, Now, RewindCount, Start
 from tidings.logs.base import Log
 from tidings.wire import cursor as cursors
 
+_PACED = 5  # messages that tell how busy a channel is
 _SHARED = 1_000  # answers kept between two messages
 
 _log = logging.getLogger("tidings.hub")
@@ -138,6 +139,8 @@ class Hub:
         self.log = log
         self.history = History(retention)
         self.position = 0
+        # Seconds by which the event loop is late; whoever owns the loop measures it.
+        self.lag = 0.0
         self.stats = Stats()
         # What was answered since the last message, by what was asked: equal questions share one rendering.
         self._shared: dict[Hashable, tuple[Any, int]] = {}
@@ -201,6 +204,14 @@ class Hub:
         """Drop what is too old. Called every second or so."""
         self.history.trim(int(self._clock() * 1000))
         self._shared.clear()
+
+    def pace(self, channels: tuple[str, ...]) -> float:
+        """Return the seconds between the last few messages on `channels`, the time since included.
+
+        Infinite where there is none.
+        """
+        times = self.history.last_times(channels, _PACED)
+        return (self._clock() - times[0] / 1000) / len(times) if times else math.inf
 
     def share(self, question: Hashable, answer: object, count: int) -> None:
         """Give `answer`, which tells `count` messages, to all who ask `question` before the next message."""

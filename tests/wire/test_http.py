@@ -457,9 +457,23 @@ async def test_a_foreign_origin_is_refused_without_cors_headers(
     assert (await ask(shared, "GET", f"/channels/{channel}?after=earliest")).json["messages"] == []
 
 
-async def test_the_servers_own_pages_may_connect(shared: ServerProcess, channel: str) -> None:
-    answer = await ask(shared, "GET", f"/channels/{channel}", {"Origin": "http://tidings.test"})
-    assert answer.status == 200
+@pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "LOCALHOST", "[::1]"])
+async def test_the_servers_own_pages_may_connect(shared: ServerProcess, channel: str, name: str) -> None:
+    own = {"Host": f"{name}:{shared.port}", "Origin": f"http://{name}:{shared.port}"}
+    assert (await ask(shared, "GET", f"/channels/{channel}", own)).status == 200
+    wire = await Wire.connect(shared)
+    await wire.send(head_of("GET", f"/channels/{channel}", {**HANDSHAKE, **own}))
+    assert (await wire.head()).status == 101
+    elsewhere = {**own, "Origin": f"http://{name}:{shared.port + 1}"}
+    assert (await ask(shared, "GET", f"/channels/{channel}", elsewhere)).status == 403
+
+
+async def test_a_foreign_name_that_leads_here_is_not_the_servers_own(
+    shared: ServerProcess, channel: str
+) -> None:
+    # DNS rebinding: in the eyes of the browser this page is of the same origin.
+    rebound = {"Host": f"evil.test:{shared.port}", "Origin": f"http://evil.test:{shared.port}"}
+    assert (await ask(shared, "POST", f"/channels/{channel}", rebound, b"1")).status == 403
 
 
 @pytest.mark.usefixtures("neighbours")

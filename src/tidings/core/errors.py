@@ -49,6 +49,7 @@ CODES: Final = _table(
     Code("method_not_allowed", 405, 4500, retry=False, title="The method is not allowed here"),
     Code("request_timeout", 408, 4000, retry=True, title="The request did not arrive in time"),
     Code("body_too_large", 413, 1009, retry=False, title="The body is too large"),
+    Code("batch_too_large", 413, 4500, retry=False, title="The batch is too large"),
     Code("uri_too_long", 414, 4500, retry=False, title="The request URI is too long"),
     Code("unsupported_media_type", 415, 4500, retry=False, title="The body is of an unsupported type"),
     Code("unsupported_encoding", 415, 4500, retry=False, title="Compressed bodies are not taken"),

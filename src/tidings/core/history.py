@@ -185,6 +185,11 @@ class History:
         """Return every message behind `position` on all channels, oldest first."""
         return list(merge(*(w.after(position, len(w)) for w in self._windows.values()), key=_position))
 
+    def last_times(self, channels: Iterable[str], count: int) -> list[int]:
+        """Return the times of the last `count` messages on `channels` together, in ms, oldest first."""
+        windows = [self._windows[c] for c in channels if c in self._windows]
+        return sorted(m.time_ms for window in windows for m in window.last_ones(count))[-count:]
+
     def before_last(self, channels: Iterable[str], count: int) -> int:
         """Return the position before the last `count` messages on `channels` together."""
         if count == 0:

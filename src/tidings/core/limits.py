@@ -32,6 +32,9 @@ UNSENT_IN_KERNEL: Final = 64 * 1024  # TCP_NOTSENT_LOWAT: the kernel else hides 
 
 # One request
 BODY_BYTES: Final = 64 * 1024
+BATCH_LINES: Final = 100
+BATCH_BYTES: Final = 256 * 1024
+PUBLISH_TIMEOUT: Final = 10.0  # for the log's answer; then the publisher is told to ask again
 HEAD_BYTES: Final = 16 * 1024
 HEADER_BYTES: Final = 8 * 1024
 HEADERS: Final = 128
@@ -60,4 +63,5 @@ STREAM_AGE_SPREAD: Final = 0.2  # of it, earlier or later by chance
 CONNECTIONS: Final = 19_000
 WRITE_TIMEOUT: Final = 60.0  # a subscriber that takes nothing for so long is cut
 DRAIN: Final = 5.0  # closes are spread over this time after SIGTERM
+HOUSEKEEPING: Final = 0.5  # between two looks at what is too old, and at how late the loop is
 DRAIN_STEP: Final = 0.05

@@ -49,7 +49,10 @@ class App:
             slow=Rules(settings.slow, SlowPolicy.RESUME),
         )
         self.routes = Routes(
-            self, frozenset(settings.origins), loopback=settings.uds is None and is_loopback(settings.host)
+            self,
+            frozenset(settings.origins),
+            loopback=settings.uds is None and is_loopback(settings.host),
+            max_age=Rules([(pattern, settings.public_cache) for pattern in settings.public], 0.0),
         )
         self._drain_seconds = limits.DRAIN if settings.drain is None else settings.drain
         self._servers: list[asyncio.AbstractServer] = []
@@ -72,16 +75,20 @@ class App:
         """Listen. `address` says where."""
         self._delivery = self.loop.create_task(self.hub.run())
         self._servers, self.address = await listen(self.loop, self.settings, lambda: Connection(self))
-        self.loop.call_later(1.0, self._housekeeping)
+        self._housekeeping()
         # What is there now stays: the collector need not look at it again, and generation 2 then
         # costs tens of milliseconds with many connections.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
 
-    def _housekeeping(self) -> None:
+    def _housekeeping(self, due: float = 0.0) -> None:
+        if due:
+            # How late this call is, smoothed: one long turn is not yet a load.
+            self.hub.lag = 0.7 * self.hub.lag + 0.3 * max(0.0, self.loop.time() - due)
         self.hub.trim()
-        self.loop.call_later(1.0, self._housekeeping)
+        due = self.loop.time() + limits.HOUSEKEEPING
+        self.loop.call_at(due, self._housekeeping, due)
 
     async def serve_until(self, stop: asyncio.Event, now: asyncio.Event) -> None:
         """Serve until `stop` is set, then drain; `now` cuts the draining short."""

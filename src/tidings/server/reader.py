@@ -22,6 +22,7 @@ class RequestReader:
         "_head_bytes",
         "_headers",
         "_in_body",
+        "_most_bytes",
         "_parser",
         "_proceed",
         "_target",
@@ -42,6 +43,7 @@ class RequestReader:
         self._target = b""
         self._headers: dict[str, str] = {}
         self._body = bytearray()
+        self._most_bytes = limits.BODY_BYTES
         self._head_bytes = 0
         self._in_body = False
         self._upgrades = False
@@ -86,6 +88,10 @@ class RequestReader:
     def _check_head(self) -> None:
         if self._head_bytes > 2 * limits.HEAD_BYTES:
             raise Refusal("head_too_large", f"A request's head is at most {limits.HEAD_BYTES} bytes.")
+
+    def _check_body(self, size: int) -> None:
+        if size > self._most_bytes:
+            raise Refusal("body_too_large", f"A body is at most {self._most_bytes} bytes here.")
 
     # --- what httptools calls ---------------------------------------------------------------
 
@@ -135,8 +141,9 @@ class RequestReader:
             if "upgrade" in headers:
                 # Two servers may disagree on where such a request ends: smuggling.
                 raise Refusal("bad_request", "A request that upgrades the connection has no body.")
-            if int(headers.get("content-length", 0)) > limits.BODY_BYTES:
-                raise Refusal("body_too_large", f"A body is at most {limits.BODY_BYTES} bytes.")
+            if self._target.partition(b"?")[0] == b"/publish":
+                self._most_bytes = limits.BATCH_BYTES
+            self._check_body(int(headers.get("content-length", 0)))
             expected = headers.get("expect")
             if expected is not None and expected.lower() != "100-continue":
                 raise Refusal("expectation_failed", "The only expectation that is met is 100-continue.")
@@ -145,8 +152,7 @@ class RequestReader:
 
     def on_body(self, data: bytes) -> None:
         """A piece of the body."""
-        if len(self._body) + len(data) > limits.BODY_BYTES:
-            raise Refusal("body_too_large", f"A body is at most {limits.BODY_BYTES} bytes.")
+        self._check_body(len(self._body) + len(data))
         self._body += data
 
     def on_message_complete(self) -> None:

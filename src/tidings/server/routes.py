@@ -1,6 +1,6 @@
 """Which request means what: one URL for a channel, five ways to use it (spec §2.1).
 
-Owns: paths and methods. Does not own: what is answered.
+Owns: paths and methods, and when new work is refused. Does not own: what is answered.
 """
 
 from collections.abc import Callable
@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Final
 
 from tidings.core import limits
 from tidings.core.errors import Refusal
+from tidings.core.patterns import Rules
 from tidings.server import guards
 from tidings.server.admin import Admin
 from tidings.server.pages import Pages
-from tidings.server.publish import publish
+from tidings.server.publish import publish, publish_batch
 from tidings.transports import ask, long_polling, polling, sse, web_socket
-from tidings.transports.ask import Transport
+from tidings.transports.ask import Ask, Transport
 from tidings.wire.http import Request, Response
 
 if TYPE_CHECKING:
@@ -21,15 +22,23 @@ if TYPE_CHECKING:
     from tidings.server.connection import Connection
 
 _CHANNELS: Final = "/channels"
+_READ: Final = (("Allow", "GET, HEAD, OPTIONS"),)
 
 
 class Routes:
-    """Serves requests, one at a time and at once; what must wait holds the connection."""
+    """Serves requests, one at a time and at once; what must wait holds the connection.
 
-    def __init__(self, app: "App", allowed_origins: frozenset[str], *, loopback: bool) -> None:
+    `allowed_origins` are those of foreign pages that may connect. `max_age` says for how many
+    seconds a shared cache may keep answers about a channel.
+    """
+
+    def __init__(
+        self, app: "App", allowed_origins: frozenset[str], *, loopback: bool, max_age: Rules[float]
+    ) -> None:
         self._app = app
         self._allowed_origins = allowed_origins
         self._loopback = loopback
+        self._max_age = max_age
         self._pages = Pages()
         admin = Admin(app)
         self._fixed: dict[str, Callable[[], Response]] = {
@@ -43,27 +52,27 @@ class Routes:
         """Return the answer, or None when a transport has taken over the connection. Raises Refusal."""
         path = request.path
         if path.startswith(_CHANNELS) and (len(path) == 9 or path[9] == "/"):
-            if cors := guards.check_origin(request, self._allowed_origins, loopback=self._loopback):
-                connection.add_headers(cors)
+            self._check_origin(request, connection)
             return self._channels(request, path[10:], connection)
+        if path == "/publish":
+            self._check_origin(request, connection)
+            return self._batch(request, connection)
         if request.method == "OPTIONS":
-            return Response(204, (("Allow", "GET, HEAD, OPTIONS"),))
+            return Response(204, _READ)
         if request.method not in ("GET", "HEAD"):
-            raise Refusal(
-                "method_not_allowed", "This path is read with GET.", (("Allow", "GET, HEAD, OPTIONS"),)
-            )
+            raise Refusal("method_not_allowed", "This path is read with GET.", _READ)
         fixed = self._fixed.get(path)
         return self._pages.get(path) if fixed is None else fixed()
+
+    def _check_origin(self, request: Request, connection: "Connection") -> None:
+        if cors := guards.check_origin(request, self._allowed_origins, loopback=self._loopback):
+            connection.add_headers(cors)
 
     def _channels(self, request: Request, names: str, connection: "Connection") -> Response | None:
         if request.method == "OPTIONS":
             return Response(204, guards.preflight(request))
         if request.method == "POST":
-            if self._app.draining:
-                request.keep_alive = False
-                raise Refusal(
-                    "shutting_down", "Publish again, with the same Idempotency-Key.", (("Retry-After", "1"),)
-                )
+            self._check_open(request)
             return publish(self._app.hub, request, names, connection)
         if request.method not in ("GET", "HEAD"):
             raise Refusal(
@@ -71,26 +80,42 @@ class Routes:
                 "A channel is read with GET and published to with POST.",
                 (("Allow", "GET, HEAD, POST, OPTIONS"),),
             )
-        return self._read(request, names, connection)
+        asked = ask.read(request, names, limits.CHANNELS_PER_REQUEST, self._max_age)
+        return self._turn_away(request, asked) or self._read(request, asked, connection)
 
-    def _read(self, request: Request, names: str, connection: "Connection") -> Response | None:
-        hub = self._app.hub
-        asked = ask.read(request, names, limits.CHANNELS_PER_REQUEST)
-        if self._app.draining or self._app.full:
-            if asked.transport is Transport.SSE:
-                request.keep_alive = False
-                return sse.only_retry(self._app.retry_ms())
-            code = "shutting_down" if self._app.draining else "too_many_connections"
-            seconds = str(-(-self._app.retry_ms() // 1000))
+    def _batch(self, request: Request, connection: "Connection") -> Response | None:
+        if request.method == "OPTIONS":
+            return Response(204, guards.preflight(request))
+        if request.method != "POST":
+            raise Refusal(
+                "method_not_allowed", "A batch is published with POST.", (("Allow", "POST, OPTIONS"),)
+            )
+        self._check_open(request)
+        return publish_batch(self._app.hub, request, connection)
+
+    def _check_open(self, request: Request) -> None:
+        """Refuse to publish while the server stops: what is acknowledged now might not be heard."""
+        if self._app.draining:
             request.keep_alive = False
-            raise Refusal(code, "Come back after the time in Retry-After.", (("Retry-After", seconds),))
+            again = "Publish again, with the same Idempotency-Key."
+            raise Refusal("shutting_down", again, (("Retry-After", "1"),))
+
+    def _turn_away(self, request: Request, asked: Ask) -> Response | None:
+        """Turn new readers away while the server stops or is full, each to another moment."""
+        if not self._app.draining and not self._app.full:
+            return None
+        request.keep_alive = False
+        retry_ms = self._app.retry_ms()
+        if asked.transport is Transport.SSE:
+            return sse.only_retry(retry_ms)
+        code = "shutting_down" if self._app.draining else "too_many_connections"
+        retry_after = (("Retry-After", str(-(-retry_ms // 1000))),)
+        raise Refusal(code, "Come back after the seconds in Retry-After.", retry_after)
+
+    def _read(self, request: Request, asked: Ask, connection: "Connection") -> Response | None:
+        hub = self._app.hub
         if request.method == "HEAD":
-            if asked.transport is Transport.WEB_SOCKET:
-                raise Refusal("method_not_allowed", "A WebSocket begins with GET.", (("Allow", "GET"),))
-            if asked.transport is Transport.SSE:
-                request.keep_alive = False
-                return sse.head()
-            return polling.answer(hub, asked)
+            return self._head(request, asked)
         match asked.transport:
             case Transport.POLLING:
                 return polling.answer(hub, asked)
@@ -101,3 +126,11 @@ class Routes:
             case Transport.WEB_SOCKET:
                 web_socket.open_socket(hub, asked, request, connection)
         return None
+
+    def _head(self, request: Request, asked: Ask) -> Response:
+        if asked.transport is Transport.WEB_SOCKET:
+            raise Refusal("method_not_allowed", "A WebSocket begins with GET.", (("Allow", "GET"),))
+        if asked.transport is Transport.SSE:
+            request.keep_alive = False
+            return sse.head()
+        return polling.answer(self._app.hub, asked)

@@ -1,6 +1,6 @@
 """The HTTP answer to a poll (spec §5.1): the same for a client that asked and for one that waited."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from tidings.core import limits
@@ -22,11 +22,28 @@ def look(hub: Hub, ask: Ask) -> tuple[Place, Slice]:
     return place, hub.read(ask.channels, place, ask.limit, limits.ANSWER_BYTES)
 
 
-def tell(hub: Hub, ask: Ask, place: Place, found: Slice, headers: Headers = ()) -> Answer:
+def tell(
+    hub: Hub,
+    ask: Ask,
+    place: Place,
+    found: Slice,
+    *,
+    advice: Mapping[str, int] | None = None,
+    headers: Headers = (),
+) -> Answer:
     """Return the answer that tells what was found at `place`, which may be nothing."""
     cursor = hub.cursor(hub.end_of(ask.channels, place, found))
     hub.stats.delivered += len(found.messages)
-    return respond(found.messages, cursor, place.gaps, more=found.more, known=ask.known, headers=headers)
+    return respond(
+        found.messages,
+        cursor,
+        place.gaps,
+        more=found.more,
+        known=ask.known,
+        max_age=ask.max_age,
+        advice=advice,
+        headers=headers,
+    )
 
 
 def respond(
@@ -36,6 +53,8 @@ def respond(
     *,
     more: bool = False,
     known: str | None = None,
+    max_age: float = 0.0,
+    advice: Mapping[str, int] | None = None,
     headers: Headers = (),
 ) -> Answer:
     """Return the answer that tells `messages` and `gaps`, and where to ask next.
@@ -46,8 +65,11 @@ def respond(
     etag = ("ETag", f'"{cursor}"')
     if known is not None and not messages and not gaps and f'"{cursor}"' in known[:1024]:
         return Response(304, (NO_STORE, etag, *headers))
-    body = envelope.answer(messages, cursor, gaps, more=more)
-    return Response(200, (JSON, NO_STORE, etag, *headers), body)
+    body = envelope.answer(messages, cursor, gaps, more=more, advice=advice)
+    # What follows a cursor never changes, so a shared cache may keep an answer that tells some of
+    # it. An empty one it may not: that would hide the first message from all who ask alike.
+    cached = ("Cache-Control", f"public, max-age={max_age:g}") if messages and max_age else NO_STORE
+    return Response(200, (JSON, cached, etag, *headers), body)
 
 
 def preference(wait: float) -> Headers:

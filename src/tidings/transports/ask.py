@@ -12,6 +12,7 @@ from enum import StrEnum
 from tidings.core import limits
 from tidings.core.errors import Refusal
 from tidings.core.names import split_channels
+from tidings.core.patterns import Rules
 from tidings.core.start import After, Earliest, Now, RewindCount, RewindTime, Start
 from tidings.wire import cursor as cursors
 from tidings.wire.http import Request
@@ -28,7 +29,10 @@ class Transport(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One question. `wait` is seconds, 0 for an answer at once; `known` is the ETag the client holds."""
+    """One question. `wait` is seconds, 0 for an answer at once; `known` is the ETag the client holds.
+
+    `max_age` is for how many seconds a shared cache may keep an answer that tells something.
+    """
 
     channels: tuple[str, ...]
     start: Start
@@ -36,9 +40,10 @@ class Ask:
     limit: int = limits.ANSWER_MESSAGES
     wait: float = 0.0
     known: str | None = None
+    max_age: float = 0.0
 
 
-def read(request: Request, names: str, most_channels: int) -> Ask:
+def read(request: Request, names: str, most_channels: int, max_age: Rules[float]) -> Ask:
     """Return what `request` asks of the channels `names`, or refuse it.
 
     `names` is empty only for a WebSocket, which may begin with no channel.
@@ -55,13 +60,16 @@ def read(request: Request, names: str, most_channels: int) -> Ask:
     ):
         # On a stream this becomes a gap: a 4xx would end a browser's EventSource for good.
         raise Refusal("bad_cursor", "`after` takes a cursor that the server gave, or `earliest`.")
+    channels = split_channels(names, most_channels) if names else ()
     return Ask(
-        channels=split_channels(names, most_channels) if names else (),
+        channels=channels,
         start=start,
         transport=transport,
         limit=_limit(query),
         wait=_wait(request) if transport is Transport.LONG_POLLING else 0.0,
         known=request.headers.get("if-none-match"),
+        # One channel that is not public keeps the whole answer out of shared caches.
+        max_age=min(max_age.of(channel) for channel in channels) if max_age and channels else 0.0,
     )
 
 

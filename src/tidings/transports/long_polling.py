@@ -23,6 +23,7 @@ class _SharedAnswer:
 
     limit: int
     wait: float
+    max_age: float
 
     def messages(self, ms: Sequence[Message]) -> Answer:
         room = limits.ANSWER_BYTES
@@ -32,7 +33,8 @@ class _SharedAnswer:
             end += 1
         last = ms[end - 1]
         cursor = f"{last.epoch}-{last.position}"
-        return respond(ms[:end], cursor, more=end < len(ms), headers=preference(self.wait))
+        more = end < len(ms)
+        return respond(ms[:end], cursor, more=more, max_age=self.max_age, headers=preference(self.wait))
 
     def gaps(self, _gs: Sequence[Gap], _cursor: str) -> Answer:
         raise AssertionError("a waiter that finds a gap asks again")
@@ -48,7 +50,7 @@ def answer(hub: Hub, ask: Ask, carrier: Carrier) -> Answer | None:
         return shared
     place, found = look(hub, ask)
     if found.messages or place.gaps or ask.wait == 0:
-        response = tell(hub, ask, place, found, preference(ask.wait))
+        response = tell(hub, ask, place, found, headers=preference(ask.wait))
         hub.share(ask, response, len(found.messages))
         return response
     waiter = LongPoll(hub, ask, carrier)
@@ -64,7 +66,7 @@ class LongPoll(Subscriber):
     __slots__ = ("_ask", "_carrier", "_hub")
 
     def __init__(self, hub: Hub, ask: Ask, carrier: Carrier) -> None:
-        super().__init__(ask.channels, _SharedAnswer(ask.limit, ask.wait), self._told, once=True)
+        super().__init__(ask.channels, _SharedAnswer(ask.limit, ask.wait, ask.max_age), self._told, once=True)
         self._hub = hub
         self._ask = ask
         self._carrier = carrier
@@ -78,7 +80,7 @@ class LongPoll(Subscriber):
     def _look_again(self) -> None:
         """Answer with what there is now, which may be nothing."""
         place, found = look(self._hub, self._ask)
-        self._carrier.reply(tell(self._hub, self._ask, place, found, preference(self._ask.wait)))
+        self._carrier.reply(tell(self._hub, self._ask, place, found, headers=preference(self._ask.wait)))
 
     def expired(self) -> None:
         """The deadline: an empty answer, and the client asks again."""

@@ -5,6 +5,8 @@ exp(-r·i) of the answers are empty, and a message waits i/2 on average. Its mer
 can break it, and the server keeps nothing between two questions.
 """
 
+from typing import Final
+
 from tidings.hub import Hub
 from tidings.transports.answers import Answer, look, tell
 from tidings.transports.ask import Ask
@@ -19,6 +21,22 @@ def answer(hub: Hub, ask: Ask) -> Answer:
     if shared is not None:
         return shared
     place, found = look(hub, ask)
-    response = tell(hub, ask, place, found)
+    response = tell(hub, ask, place, found, advice={"poll_ms": advised_ms(hub, ask.channels)})
     hub.share(ask, response, len(found.messages))
     return response
+
+
+# The steps between which the advice moves: a few, so that who asks alike is answered alike.
+_STEPS_MS: Final = (250, 500, 1_000, 2_000, 5_000, 10_000, 30_000)
+_QUIET_MS: Final = 5_000  # no channel is so quiet that its next message should wait longer
+_LAG: Final = 0.05  # seconds that the event loop may be late before pollers are slowed down
+
+
+def advised_ms(hub: Hub, channels: tuple[str, ...]) -> int:
+    """Return how long to wait before asking again, in milliseconds (spec §5.5).
+
+    About the time between two of the last messages, so that most questions are not asked in vain;
+    longer where the server is loaded.
+    """
+    wanted = min(hub.pace(channels) * 1000, _QUIET_MS) * max(1.0, hub.lag / _LAG)
+    return next((step for step in _STEPS_MS if step >= wanted), _STEPS_MS[-1])

@@ -23,14 +23,15 @@ from websockets.typing import Subprotocol
 
 from tidings.core import limits
 from tidings.core.errors import CODES, Refusal
-from tidings.core.message import Draft, Receipt
-from tidings.core.names import check_channel, check_channels, check_event, check_key
+from tidings.core.message import Receipt
+from tidings.core.names import check_channels
 from tidings.core.start import Earliest, Now, Start
 from tidings.hub import Hub, Place, Subscriber
 from tidings.transports.ask import Ask, after, rewind
 from tidings.transports.carrier import Carrier
 from tidings.wire import envelope, web_socket
 from tidings.wire.http import Request, Response
+from tidings.wire.publication import Publication
 
 # What is parsed at once: 256 KiB of two-byte frames would become 40 MB of objects.
 _SLICE: Final = 4096
@@ -181,8 +182,8 @@ class WebSocket(Subscriber):
 
     def _obey(self, command: web_socket.Command) -> None:
         match command.value:
-            case web_socket.Publish() as publish:
-                self._publish(publish, command.ref)
+            case Publication() as publication:
+                self._publish(publication, command.ref)
             case web_socket.Subscribe() as asked if command.word == "subscribe":
                 self._subscribe(asked, command.ref)
             case web_socket.Subscribe() as asked:
@@ -217,15 +218,8 @@ class WebSocket(Subscriber):
         self._carrier.write(told + ok)
         self._hub.change_channels(self, channels, place)
 
-    def _publish(self, publish: web_socket.Publish, ref: msgspec.Raw | None) -> None:
-        draft = Draft(
-            check_channel(publish.channel),
-            envelope.check_json(bytes(publish.data)),
-            None if publish.event is None else check_event(publish.event),
-            None if publish.key is None else check_key(publish.key),
-            None if publish.idempotency_key is None else check_key(publish.idempotency_key),
-        )
-        receipts = self._hub.publish((draft,))
+    def _publish(self, publication: Publication, ref: msgspec.Raw | None) -> None:
+        receipts = self._hub.publish((publication.draft(),))
         if receipts.done():
             self._published(receipts, ref)
             return

@@ -71,20 +71,29 @@ def gap(g: Gap) -> bytes:
 
 
 def answer(
-    messages: Sequence[Message], cursor: str, gaps: Sequence[Gap] = (), *, more: bool = False
+    messages: Sequence[Message],
+    cursor: str,
+    gaps: Sequence[Gap] = (),
+    *,
+    more: bool = False,
+    advice: Mapping[str, int] | None = None,
 ) -> bytes:
     """Return the body that answers a poll (spec §5.1)."""
-    return b"".join(
-        (
-            b'{"messages":[',
-            b",".join([message(m) for m in messages]),
-            b'],"cursor":"',
-            cursor.encode(),
-            b'"',
-            b',"gap":[' + b",".join([gap(g) for g in gaps]) + b"]" if gaps else b"",
-            b',"more":true}' if more else b"}",
-        )
-    )
+    parts = [
+        b'{"messages":[',
+        b",".join([message(m) for m in messages]),
+        b'],"cursor":"',
+        cursor.encode(),
+        b'"',
+    ]
+    if gaps:
+        parts += [b',"gap":[', b",".join([gap(g) for g in gaps]), b"]"]
+    if more:
+        parts.append(b',"more":true')
+    if advice is not None:
+        parts += [b',"advice":', _encode(advice)]
+    parts.append(b"}")
+    return b"".join(parts)
 
 
 def receipt(r: Receipt) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import msgspec
 
 from tidings.core.errors import Refusal
 from tidings.core.message import Gap, Message
-from tidings.wire import envelope
+from tidings.wire import envelope, publication
 
 SUBPROTOCOL: Final = "tidings.v1"
 PING: Final = b"\x89\x00"
@@ -72,20 +72,10 @@ class Subscribe(msgspec.Struct, frozen=True):
         return listed if self.channel is None else [*listed, self.channel]
 
 
-class Publish(msgspec.Struct, frozen=True):
-    """`publish`: one message; `data` is kept byte for byte."""
-
-    channel: str
-    data: msgspec.Raw
-    event: str | None = None
-    key: str | None = None
-    idempotency_key: str | None = None
-
-
 _COMMANDS: Final[dict[str, Any]] = {
     "subscribe": msgspec.json.Decoder(Subscribe | list[str] | str),
     "unsubscribe": msgspec.json.Decoder(Subscribe | list[str] | str),
-    "publish": msgspec.json.Decoder(Publish),
+    "publish": publication.decoder,
     "auth": msgspec.json.Decoder(dict[str, Any]),
     "ping": msgspec.json.Decoder(msgspec.Raw),
 }

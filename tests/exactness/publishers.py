@@ -1,0 +1,216 @@
+"""Publishers that log what was acknowledged, over HTTP and WebSocket, straight and through the proxy.
+
+Owns: what is published when, and asking again after a lost answer. Does not own: whether the answers were true.
+Invariant: a publisher's next message is first sent when the one before was acknowledged, given up, or sent before it
+on the same connection; what may have got through is sent again only under its idempotency key.
+"""
+
+import asyncio
+import json
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from book import Book, Sent, checksum
+from links import Cut, Link, Malformed, Socket, backoff
+from raw import head_of
+
+_PAD = "The quick brown fox jumps over the lazy dog. Zwölf Boxkämpfer jagen Viktor quer über den Sylter Deich. 漢字😀 "
+
+
+@dataclass
+class _Outgoing:
+    sent: Sent
+    body: bytes
+    event: str | None = None
+    tries: int = field(default=0)
+
+
+class Publisher:
+    """One publisher. `door` is the port of its own door in the proxy, `port` the server's.
+
+    `rate` is messages a second; `burst` how many are sent at once when it feels like it.
+    """
+
+    def __init__(
+        self,
+        book: Book,
+        name: str,
+        seed: int | str,
+        channels: tuple[str, ...],
+        *,
+        port: int,
+        door: int,
+        rate: float,
+        burst: int,
+        largest: int = 20_000,
+    ) -> None:
+        self.name = name
+        self.number = 0
+        self.given_up = 0
+        self._book = book
+        self._seed = seed
+        self._channels = channels
+        self._port = port
+        self._door = door
+        self._rate = rate
+        self._burst = burst
+        self._largest = largest
+        self._link: Link | None = None
+        self._socket: Socket | None = None
+        self._backoffs = random.Random(f"{seed}/{name}/backoffs")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Publish until `stop` is set."""
+        turn = 0
+        try:
+            while not stop.is_set():
+                turn += 1
+                chance = random.Random(f"{self._seed}/{self.name}/{turn}")
+                websocket, straight = chance.random() < 0.4, chance.random() < 0.4
+                length = chance.randint(1, 60)
+                for _ in range(length):
+                    if stop.is_set():
+                        break
+                    count = 1
+                    if chance.random() < 0.08:
+                        count = chance.randint(2, max(2, self._burst))
+                    batch = [self._make(chance, websocket=websocket, straight=straight) for _ in range(count)]
+                    await self._deliver(batch, websocket=websocket, straight=straight, stop=stop)
+                    if chance.random() < 0.05 and batch[-1].sent.key is not None and batch[-1].sent.acks:
+                        # Once more on purpose: the same id must come, and nothing new.
+                        await self._deliver(batch[-1:], websocket=websocket, straight=straight, stop=stop)
+                    await asyncio.sleep(chance.expovariate(self._rate))
+                self._hang_up()
+        finally:
+            self._hang_up()
+
+    def _make(self, chance: random.Random, *, websocket: bool, straight: bool) -> _Outgoing:
+        self.number += 1
+        several = not websocket and chance.random() < 0.1
+        channels = tuple(chance.sample(self._channels, min(3, len(self._channels)) if several else 1))
+        size = int(min(self._largest, chance.choice((10, 100, 100, 1_000, 4_000, 20_000)) * chance.random()))
+        pad = (_PAD * (size // len(_PAD) + 1))[:size]
+        # The publisher's own spelling must stay: spaces, escapes, number formats.
+        text = json.dumps(pad, ensure_ascii=chance.random() < 0.3)
+        body = (
+            f'{{"p": "{self.name}","n":{self.number},  "pad":{text},"x":1.50e+2,'
+            f'"sum":{checksum(self.name, self.number, pad)}}}'
+        ).encode()
+        # Straight to the server an answer is lost only when the server dies. Without a key what was
+        # then sent is never sent again.
+        keyed = not straight or chance.random() < 0.5
+        sent = Sent(
+            self.name,
+            self.number,
+            channels,
+            hash(body),
+            f"{self.name}/{self.number}" if keyed else None,
+        )
+        self._book.sent[self.name, self.number] = sent
+        return _Outgoing(sent, body, f"kind.{self.number % 3}" if chance.random() < 0.2 else None)
+
+    async def _deliver(
+        self, batch: list[_Outgoing], *, websocket: bool, straight: bool, stop: asyncio.Event
+    ) -> None:
+        """Send `batch` in order until all of it is acknowledged, or given up."""
+        failures = 0
+        while batch:
+            began = time.time()
+            try:
+                if websocket:
+                    await self._over_socket(batch, straight=straight, began=began)
+                else:
+                    await self._over_http(batch, straight=straight, began=began)
+            except Malformed as fault:
+                self._book.broken.append(f"publisher {self.name}: {fault}")
+                self._hang_up()
+            except Cut:
+                self._hang_up()
+            failures += 1
+            for left in [one for one in batch if one.sent.key is None and one.sent.attempts]:
+                batch.remove(left)
+                self.given_up += 1
+            if stop.is_set() and failures > 20:
+                self.given_up += len(batch)
+                return
+            if batch:
+                await asyncio.sleep(backoff(self._backoffs, failures))
+
+    async def _connected(self, *, straight: bool) -> Link:
+        if self._link is None:
+            self._link = await Link.open(self._port if straight else self._door)
+            self._link.patience = 30.0 if straight else 2.5
+        return self._link
+
+    def _hang_up(self) -> None:
+        if self._link is not None:
+            self._link.abort()
+        self._link = self._socket = None
+
+    async def _over_http(self, batch: list[_Outgoing], *, straight: bool, began: float) -> None:
+        link = await self._connected(straight=straight)
+        for start in range(0, len(batch), 30):
+            piece = batch[:30] if start == 0 else batch[: min(30, len(batch))]
+            requests = b""
+            for one in piece:
+                headers = {"Content-Type": "application/json"}
+                if one.sent.key is not None:
+                    headers["Idempotency-Key"] = one.sent.key
+                query = "" if one.event is None else f"?event={one.event}"
+                target = f"/channels/{','.join(one.sent.channels)}{query}"
+                requests += head_of("POST", target, headers, one.body) + one.body
+                one.sent.attempts += 1
+            await link.send(requests)
+            for one in piece:
+                answer = await link.answer()
+                if answer.status not in (200, 201):
+                    if answer.status < 500:
+                        raise Malformed(f"a message was refused: {answer.status} {answer.body[:300]!r}")
+                    raise Cut(f"answered {answer.status}")
+                self._acknowledged(one, msgspec.json.decode(answer.body), answer.status == 200, began)
+                batch.remove(one)
+                if answer.headers.get("connection") == "close":
+                    raise Cut("the server closes")
+            if not batch:
+                return
+
+    async def _over_socket(self, batch: list[_Outgoing], *, straight: bool, began: float) -> None:
+        link = await self._connected(straight=straight)
+        if self._socket is None:
+            self._socket = await Socket.open(link, "/channels")
+            ready = msgspec.json.decode(await self._socket.said())
+            if "ready" not in ready:
+                raise Malformed(f"instead of ready came {ready}")
+        for start in range(0, len(batch), 20):
+            piece = batch[:20] if start == 0 else batch[: min(20, len(batch))]
+            for one in piece:
+                event = "" if one.event is None else f',"event":"{one.event}"'
+                key = "" if one.sent.key is None else f',"idempotency_key":"{one.sent.key}"'
+                one.sent.attempts += 1
+                await self._socket.say_raw(
+                    b'{"publish":{"channel":"%b","data":%b%b%b},"ref":%d}'
+                    % (one.sent.channels[0].encode(), one.body, event.encode(), key.encode(), one.sent.number)
+                )
+            waiting = {one.sent.number: one for one in piece}
+            while waiting:
+                said: dict[str, Any] = msgspec.json.decode(await self._socket.said())
+                if "advice" in said or "end" in said:
+                    continue
+                if "ok" not in said or said.get("ref") not in waiting:
+                    raise Malformed(f"a publish was answered {str(said)[:300]}")
+                one = waiting.pop(said["ref"])
+                self._acknowledged(one, said["ok"], bool(said["ok"].get("duplicate")), began)
+                batch.remove(one)
+            if not batch:
+                return
+
+    def _acknowledged(self, one: _Outgoing, receipt: dict[str, Any], duplicate: bool, began: float) -> None:
+        if bool(receipt.get("duplicate")) != duplicate or receipt.get("durability") != "memory":
+            raise Malformed(f"a receipt is {receipt}")
+        ids = receipt.get("ids") or {one.sent.channels[0]: receipt["id"]}
+        if set(ids) != set(one.sent.channels):
+            raise Malformed(f"a receipt for {one.sent.channels} is {receipt}")
+        one.sent.acks.append((ids, duplicate, began, time.time()))
