@@ -101,7 +101,8 @@ def _show(console: Console, rows: Sequence[Row], steps: Sequence[int]) -> None:
             f"[bold]{row.resident_slope:,.0f}",
             f"{row.proportional_slope:,.0f}",
             *(f"{resident / 1e6:.1f}" for resident in row.resident),
-            f"{row.connects_per_second:,.0f}",
+            # A parked request has no answer that would tell when it was taken up.
+            "-" if row.transport == servers.LONG_POLLING else f"{row.connects_per_second:,.0f}",
         ]
         if row.cpu_per_connection_second is not None:
             cells.append(f"{row.cpu_per_connection_second * 1e6:.2f}")

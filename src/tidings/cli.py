@@ -20,10 +20,13 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
+from tidings.core import limits
+
 if TYPE_CHECKING:
     from rich.console import Console
 
     from tidings.client import Gap, Message, Publisher, State
+    from tidings.core.patterns import SlowPolicy
 
 app = typer.Typer(
     name="tidings",
@@ -114,6 +117,7 @@ Examples:
   tidings serve                                  on this machine only: http://127.0.0.1:8080
   tidings serve --port 9000
   tidings serve --uds /run/tidings.sock          behind a proxy on the same machine
+  tidings serve --slow 'prices.*=latest'         who is behind hears the newest price of each key
   tidings serve --host 0.0.0.0 --open --tls-cert cert.pem --tls-key key.pem
 """,
 )
@@ -148,6 +152,34 @@ def serve(
         float | None,
         typer.Option(min=0.0, metavar="SECONDS", help="Spread the closing of connections over this time."),
     ] = None,
+    connections: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Connections at most; more are told to come back later.")
+    ] = limits.CONNECTIONS,
+    history_count: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Messages kept of each channel.")
+    ] = limits.HISTORY_COUNT,
+    history_age: Annotated[
+        float, typer.Option(min=0.001, metavar="SECONDS", help="How long messages are kept.")
+    ] = limits.HISTORY_AGE,
+    history_bytes: Annotated[
+        int, typer.Option(min=1, metavar="BYTES", help="Memory that all kept messages may take together.")
+    ] = limits.HISTORY_BYTES,
+    slow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN=POLICY",
+            help="For readers that are behind: resume, latest (the newest per key) or close; several times.",
+        ),
+    ] = None,
+    public: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN", help="Channels whose answers a shared cache may keep; several times."
+        ),
+    ] = None,
+    public_cache: Annotated[
+        float, typer.Option(min=0.0, max=3600.0, metavar="SECONDS", help="How long it may keep them.")
+    ] = 0.0,
     log_level: Annotated[
         LogLevel, typer.Option(metavar="debug|info|warning|error", help="What is logged to standard error.")
     ] = LogLevel.INFO,
@@ -171,12 +203,32 @@ def serve(
             open=open_,
             origins=tuple(allow_origin or ()),
             drain=drain,
+            connections=connections,
+            history_count=history_count,
+            history_age=history_age,
+            history_bytes=history_bytes,
+            slow=tuple(_slow_rule(rule) for rule in slow or ()),
+            public=tuple(public or ()),
+            public_cache=public_cache,
             log_level=log_level.value,
         )
         code = run(settings)
     except SettingsError as why:
         _fail(str(why), 2)
     raise typer.Exit(code)
+
+
+def _slow_rule(rule: str) -> "tuple[str, SlowPolicy]":
+    from tidings.core.errors import SettingsError
+    from tidings.core.patterns import SlowPolicy
+
+    pattern, separator, policy = rule.rpartition("=")
+    if not separator or policy not in list(SlowPolicy):
+        known = ", ".join(SlowPolicy)
+        raise SettingsError(
+            f"--slow takes PATTERN=POLICY with a policy of {known}, like 'prices.*=latest'; not {rule!r}."
+        )
+    return pattern, SlowPolicy(policy)
 
 
 @app.command(

@@ -9,7 +9,7 @@ import asyncio
 import json
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -20,12 +20,14 @@ from raw import head_of
 _PAD = "The quick brown fox jumps over the lazy dog. Zwölf Boxkämpfer jagen Viktor quer über den Sylter Deich. 漢字😀 "
 
 
-@dataclass
+_IN_FLIGHT = 30  # messages sent on one connection before their answers are read
+
+
+@dataclass(eq=False)
 class _Outgoing:
     sent: Sent
     body: bytes
     event: str | None = None
-    tries: int = field(default=0)
 
 
 class Publisher:
@@ -78,10 +80,11 @@ class Publisher:
                     if chance.random() < 0.08:
                         count = chance.randint(2, max(2, self._burst))
                     batch = [self._make(chance, websocket=websocket, straight=straight) for _ in range(count)]
+                    last = batch[-1]
                     await self._deliver(batch, websocket=websocket, straight=straight, stop=stop)
-                    if chance.random() < 0.05 and batch[-1].sent.key is not None and batch[-1].sent.acks:
+                    if chance.random() < 0.05 and last.sent.key is not None and last.sent.acks:
                         # Once more on purpose: the same id must come, and nothing new.
-                        await self._deliver(batch[-1:], websocket=websocket, straight=straight, stop=stop)
+                        await self._deliver([last], websocket=websocket, straight=straight, stop=stop)
                     await asyncio.sleep(chance.expovariate(self._rate))
                 self._hang_up()
         finally:
@@ -152,8 +155,8 @@ class Publisher:
 
     async def _over_http(self, batch: list[_Outgoing], *, straight: bool, began: float) -> None:
         link = await self._connected(straight=straight)
-        for start in range(0, len(batch), 30):
-            piece = batch[:30] if start == 0 else batch[: min(30, len(batch))]
+        while batch:
+            piece = batch[:_IN_FLIGHT]
             requests = b""
             for one in piece:
                 headers = {"Content-Type": "application/json"}
@@ -174,8 +177,6 @@ class Publisher:
                 batch.remove(one)
                 if answer.headers.get("connection") == "close":
                     raise Cut("the server closes")
-            if not batch:
-                return
 
     async def _over_socket(self, batch: list[_Outgoing], *, straight: bool, began: float) -> None:
         link = await self._connected(straight=straight)
@@ -184,8 +185,8 @@ class Publisher:
             ready = msgspec.json.decode(await self._socket.said())
             if "ready" not in ready:
                 raise Malformed(f"instead of ready came {ready}")
-        for start in range(0, len(batch), 20):
-            piece = batch[:20] if start == 0 else batch[: min(20, len(batch))]
+        while batch:
+            piece = batch[:_IN_FLIGHT]
             for one in piece:
                 event = "" if one.event is None else f',"event":"{one.event}"'
                 key = "" if one.sent.key is None else f',"idempotency_key":"{one.sent.key}"'
@@ -204,8 +205,6 @@ class Publisher:
                 one = waiting.pop(said["ref"])
                 self._acknowledged(one, said["ok"], bool(said["ok"].get("duplicate")), began)
                 batch.remove(one)
-            if not batch:
-                return
 
     def _acknowledged(self, one: _Outgoing, receipt: dict[str, Any], duplicate: bool, began: float) -> None:
         if bool(receipt.get("duplicate")) != duplicate or receipt.get("durability") != "memory":
