@@ -150,7 +150,7 @@ class _Asking(Client):
         assert answer.status == 200, answer
         value = answer.json
         assert list(value)[:2] == ["messages", "cursor"]
-        assert set(value) <= {"messages", "cursor", "gap", "more"}
+        assert set(value) <= {"messages", "cursor", "gap", "more", "advice"}
         assert answer.headers["content-type"] == "application/json"
         assert answer.headers["cache-control"] == "no-store"
         assert answer.headers["etag"] == f'"{value["cursor"]}"'

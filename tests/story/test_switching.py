@@ -21,8 +21,11 @@ CLIENTS = 20
 class Wanderer:
     """A client that keeps nothing but its cursor, and what it was given."""
 
-    def __init__(self, server: ServerProcess, cursor: str, seed: int) -> None:
+    def __init__(
+        self, server: ServerProcess, cursor: str, seed: int, published: list[tuple[str, str, int]]
+    ) -> None:
         self.server = server
+        self._published = published
         self.cursor = cursor
         self.chance = random.Random(seed)
         self.got: list[tuple[str, str, int]] = []
@@ -33,6 +36,8 @@ class Wanderer:
     async def wander(self, until: int) -> None:
         """Change transport at random moments until `until` messages have come."""
         while len(self.got) < until:
+            if self.chance.random() < 0.1:
+                await self._fall_behind(until)
             transport = self.chance.choice(TRANSPORTS)
             with contextlib.suppress(ConnectionError):
                 client = await connect(
@@ -40,6 +45,12 @@ class Wanderer:
                 )
                 self.connections[transport] += 1
                 await self._listen(client, until)
+
+    async def _fall_behind(self, until: int) -> None:
+        """Stay away until hundreds of messages have gone by, so that what follows comes in several chunks."""
+        back = min(len(self._published) + 700, until)
+        while len(self._published) < back:  # noqa: ASYNC110  the publishers' progress has no event
+            await asyncio.sleep(0.01)
 
     def _query(self, transport: str) -> dict[str, str]:
         polls = transport in ("polling", "long-polling")
@@ -96,10 +107,10 @@ async def test_clients_that_change_transport_at_random_moments_hear_everything_o
     sys.stderr.write(f"TIDINGS_SEED={seed}\n")  # shown when the test fails
     chance = random.Random(seed)
     start = (await raw.ask(server, "GET", f"/channels/{','.join(CHANNELS)}")).json["cursor"]
-    wanderers = [Wanderer(server, start, chance.randrange(2**32)) for _ in range(CLIENTS)]
+    published: list[tuple[str, str, int]] = []
+    wanderers = [Wanderer(server, start, chance.randrange(2**32), published) for _ in range(CLIENTS)]
     due = [channel for channel in CHANNELS for _ in range(ON_EACH)]
     chance.shuffle(due)
-    published: list[tuple[str, str, int]] = []
 
     async def publish(part: list[tuple[int, str]]) -> None:
         publisher = Publisher(server)

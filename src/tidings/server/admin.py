@@ -52,6 +52,7 @@ class Admin(Collector):
         """Yield every figure; prometheus-client calls it for each /metrics."""
         hub = self._app.hub
         stats = hub.stats
+        yield CounterMetricFamily("tidings_requests", "HTTP requests served.", self._app.requests)
         yield CounterMetricFamily("tidings_published", "Messages taken from publishers.", stats.published)
         yield CounterMetricFamily("tidings_delivered", "Messages written to clients.", stats.delivered)
         yield CounterMetricFamily("tidings_writes", "Writes that carried messages.", stats.writes)

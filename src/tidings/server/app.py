@@ -36,6 +36,7 @@ class App:
         self.loop = loop
         self.wheel = Wheel(loop)
         self.connections: set[Connection] = set()
+        self.requests = 0
         self.draining = False
         self.address = ""
         retention = Retention(settings.history_count, settings.history_age, settings.history_bytes)

@@ -183,6 +183,7 @@ class Connection(Protocol):
     def _serve(self, request: Request) -> None:
         self._request = request
         self._extra = ()
+        self._app.requests += 1
         try:
             response = self._app.routes.serve(request, self)
         except Refusal as refusal:

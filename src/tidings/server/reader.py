@@ -2,15 +2,38 @@
 
 Owns: the limits on heads and bodies, and what makes a request ambiguous. Does not own: the socket,
 the routes, the deadlines. A refusal raised here ends the connection: what follows cannot be trusted.
+
+A client sends the same header section with every request. One that the parser has taken is remembered
+by its bytes, and a request that comes whole and bears it is cut out by hand: its first line and the
+length of its body are all that can differ. Whatever is not exactly so goes to the parser.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
 
 import httptools
 
 from tidings.core import limits
 from tidings.core.errors import Refusal
 from tidings.wire.http import Request, split_target
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownSection:
+    """A header section that the parser has taken, and what it made of it."""
+
+    headers: Mapping[str, str]
+    body_bytes: int
+    keep_alive: bool
+
+
+_REMEMBERED: Final = 1_000  # header sections
+_SECTION_BYTES: Final = 2_048  # longer ones are not remembered
+_known: dict[bytes, _KnownSection] = {}
+# A subset of what the parser takes, so that nothing passes here that it would refuse.
+_FIRST_LINE: Final = re.compile(rb"(GET|POST) (/[A-Za-z0-9._~:/?&=,%+@-]{0,2000}) HTTP/1\.1\r\n").match
 
 
 class RequestReader:
@@ -20,8 +43,10 @@ class RequestReader:
         "_accept",
         "_body",
         "_head_bytes",
+        "_header_count",
         "_headers",
         "_in_body",
+        "_last",
         "_most_bytes",
         "_parser",
         "_proceed",
@@ -35,6 +60,7 @@ class RequestReader:
         self._accept = accept
         self._proceed = proceed
         self._parser = httptools.HttpRequestParser(self)
+        self._last: Request | None = None
         self.in_message = False
         self.begun = 0  # requests whose first byte has come
         self._reset()
@@ -45,6 +71,7 @@ class RequestReader:
         self._body = bytearray()
         self._most_bytes = limits.BODY_BYTES
         self._head_bytes = 0
+        self._header_count = 0
         self._in_body = False
         self._upgrades = False
 
@@ -58,9 +85,56 @@ class RequestReader:
 
         Raises Refusal for what is not a request that can be answered.
         """
+        if not self.in_message and not (data := self._cut_known(data)):
+            return b""
+        begun, whole = self.begun, not self.in_message
+        rest = self._parse(data)
+        if self.in_message and not self._in_body:
+            # The callbacks count what was complete; this counts a header that never ends.
+            self._head_bytes += len(data)
+            self._check_head()
+        elif whole and self.begun == begun + 1 and self._last is not None:
+            self._remember(data, self._last)
+        self._last = None
+        return rest
+
+    def _cut_known(self, data: bytes) -> bytes:
+        """Accept the requests at the front of `data` that bear known header sections; return the rest."""
+        start = 0
+        while (line := _FIRST_LINE(data, start)) is not None:
+            section_start = line.end() - 2
+            section_end = data.find(b"\r\n\r\n", section_start, section_start + _SECTION_BYTES) + 4
+            known = _known.get(data[section_start:section_end])
+            if known is None or len(data) < section_end + known.body_bytes:
+                break
+            end = section_end + known.body_bytes
+            method, target = line[1].decode(), line[2].decode()
+            path, query = split_target(target)
+            body = data[section_end:end]
+            self.begun += 1
+            self._accept(Request(method, target, known.headers, body, False, known.keep_alive, path, query))
+            start = end
+        return data[start:] if start else data
+
+    def _remember(self, data: bytes, request: Request) -> None:
+        """Remember the header section of a request that came whole, alone and without ambiguity."""
+        line = _FIRST_LINE(data)
+        end = data.find(b"\r\n\r\n") + 4
+        if line is None or end - line.end() + 2 > _SECTION_BYTES or len(data) != end + len(request.body):
+            return
+        if not {"transfer-encoding", "upgrade", "expect"}.isdisjoint(request.headers):
+            return
+        if len(_known) >= _REMEMBERED:
+            _known.clear()
+        _known[data[line.end() - 2 : end]] = _KnownSection(
+            request.headers, len(request.body), request.keep_alive
+        )
+
+    def _parse(self, data: bytes) -> bytes:
         while True:
             try:
                 self._parser.feed_data(data)
+                return b""
             except httptools.HttpParserUpgrade as upgrade:
                 data = data[upgrade.args[0] :]
                 if self._upgrades:
@@ -78,12 +152,6 @@ class RequestReader:
                 ) from None
             except httptools.HttpParserError as error:
                 raise Refusal("bad_request", f"The request is malformed: {str(error)[:120]}.") from None
-            break
-        if self.in_message and not self._in_body:
-            # The callbacks count what was complete; this counts a header that never ends.
-            self._head_bytes += len(data)
-            self._check_head()
-        return b""
 
     def _check_head(self) -> None:
         if self._head_bytes > 2 * limits.HEAD_BYTES:
@@ -115,6 +183,9 @@ class RequestReader:
                 "head_too_large",
                 f"A header is at most {limits.HEADER_BYTES} bytes, and a head {limits.HEAD_BYTES}.",
             )
+        self._header_count += 1
+        if self._header_count > limits.HEADERS:
+            raise Refusal("head_too_large", f"A request has at most {limits.HEADERS} headers.")
         if self._in_body:
             return
         key = name.decode("latin-1").lower()
@@ -123,8 +194,6 @@ class RequestReader:
             if key == "host":
                 raise Refusal("bad_request", "The request names two hosts.")
             text = f"{self._headers[key]}{'; ' if key == 'cookie' else ', '}{text}"
-        elif len(self._headers) >= limits.HEADERS:
-            raise Refusal("head_too_large", f"A request has at most {limits.HEADERS} headers.")
         self._headers[key] = text
 
     def on_headers_complete(self) -> None:
@@ -160,17 +229,16 @@ class RequestReader:
         self.in_message = self._in_body = False
         target = self._target.decode("ascii")
         path, query = split_target(target)
-        self._accept(
-            Request(
-                method=self._parser.get_method().decode("ascii"),
-                target=target,
-                headers=self._headers,
-                body=bytes(self._body),
-                http_1_0=self._parser.get_http_version() == "1.0",
-                # After an upgrade, taken or refused, the bytes that follow are not ours to read.
-                keep_alive=self._parser.should_keep_alive() and not self._upgrades,
-                path=path,
-                query=query,
-            )
+        request = self._last = Request(
+            method=self._parser.get_method().decode("ascii"),
+            target=target,
+            headers=self._headers,
+            body=bytes(self._body),
+            http_1_0=self._parser.get_http_version() == "1.0",
+            # After an upgrade, taken or refused, the bytes that follow are not ours to read.
+            keep_alive=self._parser.should_keep_alive() and not self._upgrades,
+            path=path,
+            query=query,
         )
+        self._accept(request)
         self._reset()

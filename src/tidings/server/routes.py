@@ -13,8 +13,8 @@ from tidings.server import guards
 from tidings.server.admin import Admin
 from tidings.server.pages import Pages
 from tidings.server.publish import publish, publish_batch
-from tidings.transports import ask, long_polling, polling, sse, web_socket
-from tidings.transports.ask import Ask, Transport
+from tidings.transports import long_polling, polling, sse, web_socket
+from tidings.transports.ask import Ask, AskReader, Transport
 from tidings.wire.http import Request, Response
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Routes:
         self._app = app
         self._allowed_origins = allowed_origins
         self._loopback = loopback
-        self._max_age = max_age
+        self._asks = AskReader(limits.CHANNELS_PER_REQUEST, max_age)
         self._pages = Pages()
         admin = Admin(app)
         self._fixed: dict[str, Callable[[], Response]] = {
@@ -80,7 +80,7 @@ class Routes:
                 "A channel is read with GET and published to with POST.",
                 (("Allow", "GET, HEAD, POST, OPTIONS"),),
             )
-        asked = ask.read(request, names, limits.CHANNELS_PER_REQUEST, self._max_age)
+        asked = self._asks.read(request, names)
         return self._turn_away(request, asked) or self._read(request, asked, connection)
 
     def _batch(self, request: Request, connection: "Connection") -> Response | None:

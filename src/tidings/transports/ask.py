@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from tidings.core import limits
 from tidings.core.errors import Refusal
@@ -43,11 +44,41 @@ class Ask:
     max_age: float = 0.0
 
 
-def read(request: Request, names: str, most_channels: int, max_age: Rules[float]) -> Ask:
-    """Return what `request` asks of the channels `names`, or refuse it.
+class AskReader:
+    """Reads what requests ask; what many ask alike is read once.
 
-    `names` is empty only for a WebSocket, which may begin with no channel.
+    `most_channels` bounds one question. `max_age` says for how many seconds a shared cache may keep
+    answers about a channel.
     """
+
+    def __init__(self, most_channels: int, max_age: Rules[float]) -> None:
+        self._most_channels = most_channels
+        self._max_age = max_age
+        self._known: dict[tuple[str | None, ...], Ask] = {}
+
+    def read(self, request: Request, names: str) -> Ask:
+        """Return what `request` asks of the channels `names`, or refuse it.
+
+        `names` is empty only for a WebSocket, which may begin with no channel.
+        """
+        headers = request.headers
+        # All that the answer depends on.
+        key = (request.target, *(headers.get(name) for name in _HEADERS))
+        asked = self._known.get(key)
+        if asked is None:
+            asked = _read(request, names, self._most_channels, self._max_age)
+            if sum(len(text) for text in key if text is not None) <= 512:
+                if len(self._known) >= _REMEMBERED:
+                    self._known.clear()
+                self._known[key] = asked
+        return asked
+
+
+_HEADERS: Final = ("accept", "if-none-match", "last-event-id", "prefer", "upgrade")
+_REMEMBERED: Final = 4_000  # questions
+
+
+def _read(request: Request, names: str, most_channels: int, max_age: Rules[float]) -> Ask:
     transport = choose(request)
     query = request.query
     if not names and transport is not Transport.WEB_SOCKET:

@@ -49,12 +49,16 @@ class Response:
     raw: bytes | None = field(default=None, repr=False)
 
 
-def split_target(target: str) -> tuple[str, dict[str, str]]:
-    """Return the path and the query's parameters, percent-decoded.
+def split_target(target: str) -> tuple[str, Mapping[str, str]]:
+    """Return the path and the query's parameters, percent-decoded. Short targets are remembered.
 
     Refuses with `bad_request` what servers and proxies read differently: encoded slashes, NULs
     and other control characters, dot segments, text that is not UTF-8.
     """
+    return _split_short(target) if len(target) <= 256 else _split(target)
+
+
+def _split(target: str) -> tuple[str, Mapping[str, str]]:
     path, _, query = target.partition("?")
     if "%" in path:
         lowered = path.lower()
@@ -78,6 +82,10 @@ def split_target(target: str) -> tuple[str, dict[str, str]]:
     if len(parameters) != len(pairs):
         raise Refusal("bad_parameter", "A query parameter was given twice.")
     return path, parameters
+
+
+# Those who wait at the same place ask for the same target.
+_split_short = lru_cache(maxsize=4096)(_split)
 
 
 @lru_cache(maxsize=4)
