@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from book import Book, Sent, checksum
-from links import Cut, Link, Malformed, Socket, backoff
+from exactness.book import Book, Sent, checksum
+from exactness.links import Cut, Link, Malformed, Socket, backoff
 from raw import head_of
 
 _PAD = "The quick brown fox jumps over the lazy dog. Zwölf Boxkämpfer jagen Viktor quer über den Sylter Deich. 漢字😀 "

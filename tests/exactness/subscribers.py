@@ -27,8 +27,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
-from book import Book, Session, cursor_of, now_ms
-from links import Closed, Cut, Events, Link, Malformed, Socket, backoff, parsed, raws
+from exactness.book import Book, Session, cursor_of, now_ms
+from exactness.links import Closed, Cut, Events, Link, Malformed, Socket, backoff, parsed, raws
 
 TRANSPORTS = ("polling", "long-polling", "sse", "websocket")
 
@@ -333,7 +333,7 @@ class Subscriber:
         socket = await Socket.open(link, self._target(query), headers)
         stall_at = ends - plan.seconds * (1 - plan.stall_after)
         stalls = plan.stall
-        changes_at = ends - plan.seconds * chance.random() if chance.random() < 0.4 else ends + 100
+        changes_at = ends - plan.seconds * chance.random() if chance.random() < 0.7 else ends + 100
         ref = 0
         link.patience = plan.seconds + plan.stall + 5.0
         saying = asyncio.ensure_future(socket.said())
@@ -346,7 +346,7 @@ class Subscriber:
                     stalls = 0.0
                 if now > changes_at and self.live:
                     ref += 1
-                    changes_at = now + 1.0 if chance.random() < 0.3 else ends + 100
+                    changes_at = now + 0.5 if chance.random() < 0.6 else ends + 100
                     await self._change(socket, session, chance, ref)
                 # Not a deadline of the read: a change may be due while half a frame has come.
                 done, _ = await asyncio.wait((saying,), timeout=min(left, 0.3))

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 
-from book import Book, cursor_of
+from exactness.book import Book, cursor_of
 from raw import CLOSE, HANDSHAKE, PING, PONG, TEXT, frame, head_of
 
 

@@ -60,7 +60,9 @@ class Wanderer:
         """Take some messages, and leave rudely. The client itself checks the ids on its connection."""
         taken = 0
         try:
-            for _ in range(self.chance.randrange(1, 60)):
+            # On a stream a step is one message: some stay for many chunks, and some for a few messages.
+            streams = client.transport in ("sse", "websocket")
+            for _ in range(self.chance.randrange(1, self.chance.choice((30, 700)) if streams else 30)):
                 taken = self._keep(client, taken)
                 if len(self.got) >= until:
                     return

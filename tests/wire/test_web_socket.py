@@ -101,6 +101,31 @@ async def test_a_broken_frame_byte_by_byte_closes_with_the_same_code(
     assert await socket.closed() == wanted
 
 
+@pytest.mark.usefixtures("neighbours")
+@pytest.mark.parametrize(
+    ("last", "code"),
+    [
+        (frame(CLOSE, b"\x03\xe8"), 1000),
+        (frame(CONTINUATION, b"x"), 1002),
+        (frame(BINARY, b"x"), 1003),
+        (frame(TEXT, b"\xff"), 1007),
+        (frame(TEXT, b" " * 65_537), 1009),
+    ],
+)
+async def test_commands_in_front_of_what_closes_are_answered_first_and_none_after(
+    shared: ServerProcess, channel: str, last: bytes, code: int
+) -> None:
+    socket = await opened(shared)
+    publish = b'{"publish":{"channel":"%b","data":1}}' % channel.encode()
+    await socket.wire.send(frame(TEXT, publish) + frame(PING, b"p") + last + frame(TEXT, publish))
+    got = [await socket.frame() for _ in range(2)]
+    assert (PONG, b"p") in got
+    assert any(payload.startswith(b'{"ok":') for _, payload in got)
+    assert await socket.closed() == code
+    messages = (await ask(shared, "GET", f"/channels/{channel}?after=earliest")).json["messages"]
+    assert len(messages) == 1
+
+
 @pytest.mark.parametrize("code", [1000, 1001, 1003, 1007, 1011, 1014, 3000, 4999])
 async def test_a_close_is_answered_with_the_same_code(shared: ServerProcess, code: int) -> None:
     socket = await opened(shared)

@@ -34,6 +34,8 @@ _SECTION_BYTES: Final = 2_048  # longer ones are not remembered
 _known: dict[bytes, _KnownSection] = {}
 # A subset of what the parser takes, so that nothing passes here that it would refuse.
 _FIRST_LINE: Final = re.compile(rb"(GET|POST) (/[A-Za-z0-9._~:/?&=,%+@-]{0,2000}) HTTP/1\.1\r\n").match
+# A well-formed first line, of whatever method.
+_ANY_REQUEST: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} [!-~]{1,8192} HTTP/1\.[01]\r\n").match
 
 
 class RequestReader:
@@ -91,7 +93,7 @@ class RequestReader:
         rest = self._parse(data)
         if self.in_message and not self._in_body:
             # The callbacks count what was complete; this counts a header that never ends.
-            self._head_bytes += len(data)
+            self._head_bytes += len(data) - (data.rfind(b"\r\n\r\n") + 4 if b"\r\n\r\n" in data else 0)
             self._check_head()
         elif whole and self.begun == begun + 1 and self._last is not None:
             self._remember(data, self._last)
@@ -147,9 +149,11 @@ class RequestReader:
                     raise error.__context__ from None
                 raise
             except httptools.HttpParserInvalidMethodError:
-                raise Refusal(
-                    "bad_request", "The request does not begin with a method that HTTP knows."
-                ) from None
+                if _ANY_REQUEST(data) is None:
+                    raise Refusal("bad_request", "The request does not begin as HTTP does.") from None
+                # The path is not read, so what every path allows is named.
+                allow = (("Allow", "GET, HEAD, OPTIONS"),)
+                raise Refusal("method_not_allowed", "There is no such method in HTTP.", allow) from None
             except httptools.HttpParserError as error:
                 raise Refusal("bad_request", f"The request is malformed: {str(error)[:120]}.") from None
 
@@ -204,6 +208,8 @@ class RequestReader:
             raise Refusal("version_unsupported", "HTTP/1.1 is spoken here, and HTTP/1.0.")
         if version == "1.1" and "host" not in headers:
             raise Refusal("bad_request", "The request names no host.")
+        if headers.get("transfer-encoding", "chunked").lower() != "chunked":
+            raise Refusal("not_implemented", "The only transfer coding that is read is chunked.")
         has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
         self._upgrades = self._parser.should_upgrade() and "websocket" in headers.get("upgrade", "").lower()
         if has_body:

@@ -4,6 +4,7 @@ Owns: paths and methods, and when new work is refused. Does not own: what is ans
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from tidings.core import limits
@@ -115,7 +116,12 @@ class Routes:
     def _read(self, request: Request, asked: Ask, connection: "Connection") -> Response | None:
         hub = self._app.hub
         if request.method == "HEAD":
-            return self._head(request, asked)
+            if asked.transport is Transport.WEB_SOCKET:
+                raise Refusal("method_not_allowed", "A WebSocket begins with GET.", (("Allow", "GET"),))
+            if asked.transport is Transport.SSE:
+                request.keep_alive = False
+                return sse.head()
+            asked = replace(asked, wait=0.0)  # the head of what there is now
         match asked.transport:
             case Transport.POLLING:
                 return polling.answer(hub, asked)
@@ -126,11 +132,3 @@ class Routes:
             case Transport.WEB_SOCKET:
                 web_socket.open_socket(hub, asked, request, connection)
         return None
-
-    def _head(self, request: Request, asked: Ask) -> Response:
-        if asked.transport is Transport.WEB_SOCKET:
-            raise Refusal("method_not_allowed", "A WebSocket begins with GET.", (("Allow", "GET"),))
-        if asked.transport is Transport.SSE:
-            request.keep_alive = False
-            return sse.head()
-        return polling.answer(self._app.hub, asked)

@@ -35,6 +35,7 @@ from tidings.wire.publication import Publication
 
 # What is parsed at once: 256 KiB of two-byte frames would become 40 MB of objects.
 _SLICE: Final = 4096
+_NO_FRAMES: Final[list[Frame]] = []  # shared by all that are idle; never added to
 _IN_FLIGHT: Final = 64  # publishes that the log has not answered; beyond it nothing more is read
 
 
@@ -84,12 +85,14 @@ class WebSocket(Subscriber):
         "_ended",
         "_errors",
         "_fragments",
+        "_frames",
         "_heard_at",
         "_hub",
         "_in_flight",
         "_partial",
         "_pinged",
         "_protocol",
+        "_unread",
     )
 
     def __init__(self, hub: Hub, channels: tuple[str, ...], carrier: Carrier) -> None:
@@ -97,6 +100,9 @@ class WebSocket(Subscriber):
         self._hub = hub
         self._carrier = carrier
         self._protocol: Protocol | None = None
+        # What has come and is not yet parsed, and what is parsed and not yet obeyed.
+        self._unread = b""
+        self._frames: list[Frame] = _NO_FRAMES
         # A message in pieces: its bytes so far, and how many pieces. None between messages.
         self._partial: bytearray | None = None
         self._fragments = 0
@@ -124,19 +130,27 @@ class WebSocket(Subscriber):
             if _is_lone_pong(data):
                 return
             self._protocol = Protocol(Side.SERVER, max_size=limits.MESSAGE_BYTES)
+        self._unread += data
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Obey what has come, until it is all done or answers are not being read."""
         protocol = self._protocol
-        for start in range(0, len(data), _SLICE):
-            protocol.receive_data(data[start : start + _SLICE])
-            for frame in protocol.events_received():
-                if isinstance(frame, Frame):
-                    self._frame(frame)
-            if self._ended:
-                return
-            # Pongs, the echo of a close, or the close that answers a broken frame.
+        while protocol is not None and not self._ended and not self.paused:
+            if self._frames:
+                self._frame(self._frames.pop(0))
+                continue
+            # Pongs, the echo of a close, or the close that answers a broken frame: after the answers
+            # to what came before it, as nothing may follow a close.
             if answers := b"".join(protocol.data_to_send()):
                 self._carrier.write(answers)
             if protocol.state is not OPEN:
                 self._end()
+            elif self._unread:
+                piece, self._unread = self._unread[:_SLICE], self._unread[_SLICE:]
+                protocol.receive_data(piece)
+                self._frames = [event for event in protocol.events_received() if isinstance(event, Frame)]
+            else:
                 return
 
     def _frame(self, frame: Frame) -> None:
@@ -271,6 +285,7 @@ class WebSocket(Subscriber):
         else:
             if self._protocol is not None and _is_between_frames(self._protocol) and self._partial is None:
                 self._protocol = None
+                self._frames = _NO_FRAMES
             self._pinged = True
             self._carrier.timer(limits.PONG_GRACE)
             self._carrier.write(web_socket.PING)
@@ -310,9 +325,10 @@ class WebSocket(Subscriber):
         """Catch up."""
         self._pinged = False
         self._carrier.timer(limits.PING_EVERY)
-        if self._in_flight < _IN_FLIGHT:
-            self._carrier.resume_reading()
         self._hub.resume(self)
+        self._read_on()
+        if self._in_flight < _IN_FLIGHT and not self.paused:
+            self._carrier.resume_reading()
 
     def lost(self) -> None:
         """Write nothing more."""

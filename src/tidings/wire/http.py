@@ -59,6 +59,10 @@ def split_target(target: str) -> tuple[str, Mapping[str, str]]:
 
 
 def _split(target: str) -> tuple[str, Mapping[str, str]]:
+    if target == "*":  # OPTIONS of the server itself (RFC 9110 §9.3.7)
+        return target, {}
+    if target[:8].lower().startswith(("http://", "https://")):  # as to a proxy (RFC 9112 §3.2.2)
+        target = "/" + target.partition("://")[2].partition("/")[2]
     path, _, query = target.partition("?")
     if "%" in path:
         lowered = path.lower()
