@@ -96,7 +96,7 @@ class Exactness(RuleBasedStateMachine):
         start = self._start(client, otherwise)
         if isinstance(start, Now):
             # Someone who parks without a cursor stands where the hub is.
-            client.stand_at(self.world.hub.cursor(self.world.hub.position))
+            client.stand_at(self.world.hub.places.cursor(self.world.hub.position))
             client.cursor = None
         ask = Ask(client.channels, start, Transport.LONG_POLLING, limit, wait=25.0)
         response = long_polling.answer(self.world.hub, ask, connection)
@@ -146,7 +146,7 @@ class Exactness(RuleBasedStateMachine):
         exchange = (WebSocket if web_socket else EventStream)(hub, client.channels, connection)
         connection.open(exchange, Response(200), takes_input=web_socket)
         self.readers[index] = (SocketReader if web_socket else StreamReader)(client, connection)
-        exchange.begin(hub.locate(client.channels, self._start(client, otherwise)))
+        exchange.begin(hub.places.locate(client.channels, self._start(client, otherwise)))
 
     @rule(index=CLIENTS, writes=st.sampled_from([0, 1, 2]))
     def push_back(self, index: int, writes: int) -> None:
@@ -195,9 +195,9 @@ class Exactness(RuleBasedStateMachine):
     def nobody_is_forgotten_or_left_behind(self) -> None:
         hub = self.world.hub
         waiting = sum(1 for c in self.connections.values() if not c.pushed_back and c.response is None)
-        assert hub.live + len(hub._ahead) + len(hub._refilling) <= waiting
+        assert hub.cohorts.live + len(hub._ahead) + len(hub._refilling) <= waiting
         if not self.world.soon and not hub._ahead:
-            assert hub.live == waiting
+            assert hub.cohorts.live == waiting
 
     def teardown(self) -> None:
         for index, connection in list(self.connections.items()):
@@ -215,8 +215,8 @@ class Exactness(RuleBasedStateMachine):
                 if self.clients[index].cursor == before:
                     break
             self.clients[index].has_everything()
-        assert self.world.hub.live == self.world.hub.cohorts == 0
-        assert not self.world.hub._by_channel
+        assert self.world.hub.cohorts.live == len(self.world.hub.cohorts) == 0
+        assert not self.world.hub.cohorts._by_channel
 
 
 Exactness.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

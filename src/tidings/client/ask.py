@@ -35,8 +35,10 @@ class Ask:
     rewind: str | None = None
     # Most messages in one answer; None: as the server has it.
     limit: int | None = None
-    # Seconds between two polls; the server's advice changes it.
-    interval: float = 1.0
+    # Seconds between two polls; None: as the server advises.
+    interval: float | None = None
+    # What the server advised last, in seconds.
+    advised: float = 1.0
 
     @property
     def url(self) -> str:

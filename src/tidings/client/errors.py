@@ -12,11 +12,14 @@ callers never see it.
 
 import os
 import ssl
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import msgspec
 
-from tidings.core.errors import CODES, TidingsError
+from tidings.core.errors import TidingsError
+
+if TYPE_CHECKING:
+    from tidings.client.publisher import Receipt
 
 # How `Unreachable.reason` begins where it is not the server that is missing.
 UNTRUSTED: Final = "its certificate is not trusted"
@@ -24,6 +27,9 @@ UNTRUSTED: Final = "its certificate is not trusted"
 
 class ClientError(TidingsError):
     """Every error that this package raises."""
+
+    # What `publish_many` was told of its first messages before this ended it.
+    answered: "tuple[Receipt | Refused, ...]" = ()
 
 
 class Unreachable(ClientError):
@@ -127,17 +133,11 @@ def refusal_in_band(problem: Any) -> Refused:
     return Refused(known.code or "error", known.status, known.detail or known.title, retry=bool(known.retry))
 
 
-def closed(code: int | str, reason: str) -> Refused | Cut:
-    """Return what the end of a stream or WebSocket stands for: 4500 to 4999 mean do not come back.
-
-    `code` is the close code, or a word of the error table, which has one.
-    """
+def closed(code: int, reason: str) -> Refused | Cut:
+    """Return what the end of a stream or WebSocket stands for: 4500 to 4999 mean do not come back."""
     words = reason or "the server closed the connection"
-    name = f"close-{code}"
-    if isinstance(code, str):
-        name, code = code, CODES[code].close if code in CODES else 0
     if 4500 <= code <= 4999:
-        return Refused(name, code, words)
+        return Refused(f"close-{code}", code, words)
     return Cut(words, transport_failed=False)
 
 

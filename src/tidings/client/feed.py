@@ -70,7 +70,7 @@ def follow(
     after: str | None = None,
     rewind: int | str | None = None,
     limit: int | None = None,
-    interval: float = 1.0,
+    interval: float | None = None,
     persist: bool = True,
     on_state: Callable[[State], None] | None = None,
 ) -> "Feed":
@@ -78,7 +78,7 @@ def follow(
 
     Where to begin: `after` a cursor, or after="earliest"; or `rewind` by a number of messages (20) or a
     time ("30s"); with neither, from now on. `limit` is the most messages in one answer of a poll, and
-    `interval` seconds between two polls.
+    `interval` seconds between two polls; without one, they come as the server advises.
 
     It ends only by an error, or when it is closed. A cut connection is begun again where it ended, for ever;
     with persist=False, `Unreachable` is raised where none of the transports got through even once. Use it as
@@ -90,7 +90,7 @@ def follow(
         raise ValueError(f"transport is one of {', '.join(get_args(Transport))}, not {transport!r}")
     if after is not None and rewind is not None:
         raise ValueError("after and rewind both say where to begin; give one of them")
-    if not interval > 0:
+    if interval is not None and not interval > 0:
         raise ValueError("interval is seconds, more than 0")
     ask = Ask(
         read_address(url),
@@ -261,7 +261,7 @@ class Feed:
 
     def _heed(self, advice: Advice) -> None:
         if advice.poll_ms is not None:
-            self._ask.interval = _seconds(advice.poll_ms)
+            self._ask.advised = _seconds(advice.poll_ms)
         if advice.retry_ms is not None:
             self._window = _seconds(advice.retry_ms)
         if advice.reconnect_within_ms is not None:

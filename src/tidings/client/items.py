@@ -116,8 +116,7 @@ class Answer(msgspec.Struct):
 class End(msgspec.Struct):
     """The server's last word on a connection: why it closes, and by its code whether to come back."""
 
-    # A close code, or a word of the error table.
-    code: int | str
+    code: int
     reason: str = ""
 
 

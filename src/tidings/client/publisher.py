@@ -1,19 +1,12 @@
-"""Publishing from plain synchronous code, over one kept-alive connection of the standard library.
+"""Publishing from plain synchronous code: messages in, receipts out.
 
-Owns: the connection, and trying again. Does not own: reading channels (feed.py).
-Invariant: all tries of one `publish` bear one idempotency key, so the message is published once however often
-an answer was lost on the way.
+Owns: the requests, and what their answers mean. Does not own: what is a message and how many go together
+(batches.py), the connection and trying again (connection.py), reading channels (feed.py).
+Invariant: all tries of one message bear one idempotency key, so it is published once however often an answer
+was lost on the way.
 """
 
-import http.client
-import json
-import random
-import secrets
-import socket
-import ssl
-import threading
-import time
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
@@ -22,17 +15,14 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from tidings.client.address import Address, read_address, read_channels
-from tidings.client.errors import BadAnswer, ClientError, Refused, Unreachable, in_words, refusal
+from tidings.client import batches
+from tidings.client.address import read_address
+from tidings.client.batches import Draft, Outgoing
+from tidings.client.connection import Connection
+from tidings.client.errors import BadAnswer, ClientError, Refused, refusal_in_band
 from tidings.client.items import read
-from tidings.core.errors import Refusal
-from tidings.core.names import check_event, check_key
 
-TRIES: Final = 4
-# Waits before the second, third, … try: a random part of 0.1, 0.2, 0.4 s. A server that is down is reported
-# within a second; whoever publishes to one that is being restarted asks again with the same key.
-BACKOFF_BASE: Final = 0.1
-ANSWER_BYTES: Final = 64 * 1024
+_NDJSON: Final = "application/x-ndjson"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +45,13 @@ class _Answer(msgspec.Struct):
 class Publisher:
     """Publishes messages to one server. Threads may share one; they take turns on its connection.
 
-    `timeout` is seconds for one `publish`, all its tries together.
+    `timeout` is seconds for one request, all its tries together.
     """
 
     def __init__(self, url: str, *, timeout: float = 10.0) -> None:
         """Read the address; the connection is made by the first `publish`. Raises BadAddress."""
         self._address = read_address(url)
-        self._timeout = timeout
-        self._lock = threading.Lock()
-        self._connection: http.client.HTTPConnection | None = None
+        self._connection = Connection(self._address, timeout)
 
     def publish(
         self,
@@ -84,30 +72,33 @@ class Publisher:
         message was published is then unknown), BadAnswer (that is no Tidings server), and TypeError or
         ValueError for data that has no JSON.
         """
-        names = read_channels((channel,))
-        body = bytes(data) if isinstance(data, bytes | bytearray) else _as_json(data)
-        given = {"event": _checked(check_event, event), "key": _checked(check_key, key)}
-        once = _checked(check_key, idempotency_key)
-        query = urlencode({name: value for name, value in given.items() if value is not None})
-        target = self._address.path(names) + ("?" + query if query else "")
-        headers = {
-            "Content-Type": "application/json",
-            "Idempotency-Key": once or secrets.token_urlsafe(16),
-            "Accept": "application/json",
-        }
-        with self._lock:
-            status, answer = self._until_answered(target, body, headers)
-        if status not in {HTTPStatus.CREATED, HTTPStatus.OK}:
-            raise BadAnswer(f"{self._address.text} answered {status} where a Tidings server says 201")
-        receipt = read(answer, _Answer)
-        # A key of our own making can only be known from an earlier try of this very call.
-        duplicate = receipt.duplicate and idempotency_key is not None
-        return Receipt(receipt.id, receipt.durability, duplicate)
+        return self._alone(batches.check(channel, data, event, key, idempotency_key))
+
+    def publish_many(self, messages: Iterable[Draft]) -> list[Receipt | Refused]:
+        """Return, for each message in its order, its receipt or why it was refused.
+
+            publisher.publish_many([{"channel": "news", "data": 1}, {"channel": "chat", "data": "hi"}])
+
+        They are published in their order, up to 100 with one request. One that is refused does not hold up
+        the others. What is said of a message at `publish` holds for each of them.
+
+        Raises TypeError and ValueError, before anything is sent, for what is no message or has no JSON. Where
+        the server does not answer, or takes nothing for now, this ends half-way with Unreachable, BadAnswer
+        or Refused; then the error's `answered` is what was said of the first messages. Whether those behind
+        them were published is unknown: given idempotency keys of your own, all can be given again.
+        """
+        answered: list[Receipt | Refused] = []
+        try:
+            for part in batches.split([batches.read(message) for message in messages]):
+                answered += [part] if isinstance(part, Refused) else self._publish(part)
+        except ClientError as why:
+            why.answered = tuple(answered)
+            raise
+        return answered
 
     def close(self) -> None:
         """Close the connection. A later `publish` makes a new one."""
-        with self._lock:
-            self._drop()
+        self._connection.close()
 
     def __enter__(self) -> Self:
         return self
@@ -120,116 +111,50 @@ class Publisher:
     ) -> None:
         self.close()
 
-    def _until_answered(self, target: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
-        """Return status and body of the first answer that is not to be tried again."""
-        deadline = time.monotonic() + self._timeout
-        tries = 0
-        while True:
-            tries += 1
-            reused = self._connection is not None
-            wait: float | None = None
-            failure: ClientError
-            try:
-                return self._once(target, body, headers, deadline)
-            except Refused as no:
-                if not no.retry:
-                    raise
-                failure, wait = no, no.retry_after
-            except (OSError, http.client.HTTPException) as why:
-                self._drop()
-                failure = Unreachable(self._address.text, _reason(why))
-                if reused and not isinstance(why, TimeoutError):
-                    # The server may close a connection that was idle: that says nothing about the server,
-                    # so a fresh one is tried at once and is not counted.
-                    tries -= 1
-                    continue
-            except BaseException:
-                # An interrupt in the middle of an answer: what is left of it must not meet the next request.
-                self._drop()
-                raise
-            if wait is None:
-                wait = random.uniform(0.0, BACKOFF_BASE * 2 ** (tries - 1))  # noqa: S311 - jitter, no secret
-            if tries >= TRIES or time.monotonic() + wait >= deadline:
-                raise failure
-            time.sleep(wait)
-
-    def _once(self, target: str, body: bytes, headers: dict[str, str], deadline: float) -> tuple[int, bytes]:
-        """Return one answer. Raises Refused, OSError or HTTPException."""
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("no answer in time")
-        connection = self._connection
-        if connection is None:
-            connection = self._connection = _connection(self._address, left)
-        connection.timeout = left
-        if connection.sock is not None:
-            connection.sock.settimeout(left)
+    def _publish(self, messages: list[Outgoing]) -> list[Receipt] | list[Receipt | Refused]:
+        """Publish with one request; a refusal of all that will stay one is told of each."""
         try:
-            connection.request("POST", target, body, headers)
-        except (BrokenPipeError, ConnectionResetError):
-            # A server refuses a body that is too large before it has read it; its answer may be here already.
-            if connection.sock is None:
+            return [self._alone(messages[0])] if len(messages) == 1 else self._together(messages)
+        except Refused as no:
+            if no.retry:
                 raise
-        answer = connection.getresponse()
-        text = answer.read(ANSWER_BYTES + 1)
-        if len(text) > ANSWER_BYTES:
-            self._drop()
-            raise BadAnswer(f"{self._address.text} answered with more than {ANSWER_BYTES} bytes")
-        if answer.will_close:
-            self._drop()
-        if answer.status >= HTTPStatus.BAD_REQUEST:
-            raise refusal(answer.status, answer.headers, text)
-        return answer.status, text
+            return [no for _ in messages]
 
-    def _drop(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+    def _alone(self, message: Outgoing) -> Receipt:
+        """Publish one message to its channel's URL (spec §6.1)."""
+        given = {"event": message.event, "key": message.key}
+        query = urlencode({name: value for name, value in given.items() if value is not None})
+        target = self._address.path((message.channel,)) + ("?" + query if query else "")
+        headers = {
+            "Content-Type": "application/json",
+            "Idempotency-Key": message.idempotency_key,
+            "Accept": "application/json",
+        }
+        status, answer = self._connection.post(target, message.data, headers)
+        if status not in {HTTPStatus.CREATED, HTTPStatus.OK}:
+            raise BadAnswer(f"{self._address.text} answered {status} where a Tidings server says 201")
+        return _receipt(answer, message)
 
-
-class _OverSocket(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self.sock.settimeout(self.timeout)
-            self.sock.connect(self._path)
-        except OSError:
-            self.sock.close()
-            raise
+    def _together(self, messages: list[Outgoing]) -> list[Receipt | Refused]:
+        """Publish a batch, a line a message, answered by a line each (spec §6.4)."""
+        body = b"".join([message.line for message in messages])
+        headers = {"Content-Type": _NDJSON, "Accept": _NDJSON}
+        status, answer = self._connection.post(f"{self._address.prefix}/publish", body, headers)
+        lines = answer.split(b"\n")[:-1]
+        if status != HTTPStatus.OK or len(lines) != len(messages):
+            raise BadAnswer(
+                f"{self._address.text} answered {status} and {len(lines)} lines to {len(messages)} messages"
+            )
+        return [_said(line, message) for line, message in zip(lines, messages, strict=True)]
 
 
-def _connection(address: Address, timeout: float) -> http.client.HTTPConnection:
-    if address.uds is not None:
-        return _OverSocket(address.uds, timeout)
-    if address.scheme == "https":
-        # The default context checks names and chains, and honours SSL_CERT_FILE.
-        context = ssl.create_default_context()
-        return http.client.HTTPSConnection(address.host, address.port, timeout=timeout, context=context)
-    return http.client.HTTPConnection(address.host, address.port, timeout=timeout)
+def _said(line: bytes, message: Outgoing) -> Receipt | Refused:
+    """Return what a line of a batch's answer says of its message."""
+    told = read(line, dict[str, Any])
+    return refusal_in_band(told) if "code" in told else _receipt(line, message)
 
 
-def _as_json(data: Any) -> bytes:
-    # The standard library's encoder, because it can refuse NaN; msgspec would write null for it.
-    return json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _checked(check: Callable[[str], str], value: str | None) -> str | None:
-    """Return `value`, or raise Refused as the server would; it stands in a URL or in a header."""
-    try:
-        return None if value is None else check(value)
-    except Refusal as no:
-        raise Refused(no.kind.code, no.kind.status, no.detail) from None
-
-
-def _reason(why: Exception) -> str:
-    if isinstance(why, http.client.RemoteDisconnected):
-        return "the server closed the connection without an answer"
-    if isinstance(why, http.client.HTTPException):
-        return f"that was not HTTP ({type(why).__name__})"
-    return in_words(why)
+def _receipt(text: bytes, message: Outgoing) -> Receipt:
+    answer = read(text, _Answer)
+    # A key of our own making can only be known from an earlier try of this very message.
+    return Receipt(answer.id, answer.durability, answer.duplicate and message.own_key)

@@ -60,10 +60,10 @@ class Admin(Collector):
         yield CounterMetricFamily("tidings_gaps", "Gaps told to clients.", stats.gaps)
         yield GaugeMetricFamily("tidings_connections", "Open connections.", len(self._app.connections))
         yield GaugeMetricFamily(
-            "tidings_live_subscribers", "Subscribers at the head of their channels.", hub.live
+            "tidings_live_subscribers", "Subscribers at the head of their channels.", hub.cohorts.live
         )
         yield GaugeMetricFamily(
-            "tidings_cohorts", "Groups of live subscribers written the same bytes.", hub.cohorts
+            "tidings_cohorts", "Groups of live subscribers written the same bytes.", len(hub.cohorts)
         )
         yield GaugeMetricFamily(
             "tidings_history_channels", "Channels that hold messages.", hub.history.channels

@@ -18,8 +18,17 @@ _NOTHING: Final = ()
 
 def look(hub: Hub, ask: Ask) -> tuple[Place, Slice]:
     """Return where the client stands, and what follows there."""
-    place = hub.locate(ask.channels, ask.start)
-    return place, hub.read(ask.channels, place, ask.limit, limits.ANSWER_BYTES)
+    place = hub.places.locate(ask.channels, ask.start)
+    return place, hub.places.read(ask.channels, place, ask.limit, limits.ANSWER_BYTES)
+
+
+def shared(hub: Hub, ask: Ask) -> Answer | None:
+    """Return what somebody else was answered who asked the same since the last message, or None."""
+    known: tuple[Answer, int] | None = hub.shared.get(ask)
+    if known is None:
+        return None
+    hub.stats.delivered += known[1]
+    return known[0]
 
 
 def tell(
@@ -32,7 +41,7 @@ def tell(
     headers: Headers = (),
 ) -> Answer:
     """Return the answer that tells what was found at `place`, which may be nothing."""
-    cursor = hub.cursor(hub.end_of(ask.channels, place, found))
+    cursor = hub.places.cursor(hub.places.end_of(ask.channels, place, found))
     hub.stats.delivered += len(found.messages)
     return respond(
         found.messages,
@@ -44,6 +53,21 @@ def tell(
         advice=advice,
         headers=headers,
     )
+
+
+def tell_all(
+    hub: Hub,
+    ask: Ask,
+    place: Place,
+    found: Slice,
+    *,
+    advice: Mapping[str, int] | None = None,
+    headers: Headers = (),
+) -> Answer:
+    """Return the same as `tell`, and give it to all who ask the same before the next message."""
+    answer = tell(hub, ask, place, found, advice=advice, headers=headers)
+    hub.shared.put(ask, (answer, len(found.messages)))
+    return answer
 
 
 def respond(

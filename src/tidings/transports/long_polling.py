@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tidings.core import limits
 from tidings.core.message import Gap, Message
 from tidings.hub import Hub, Subscriber
-from tidings.transports.answers import Answer, look, preference, respond, tell
+from tidings.transports.answers import Answer, look, preference, respond, shared, tell, tell_all
 from tidings.transports.ask import Ask
 from tidings.transports.carrier import Carrier
 
@@ -45,14 +45,11 @@ def answer(hub: Hub, ask: Ask, carrier: Carrier) -> Answer | None:
 
     Looking and beginning to wait are one step of the event loop: nothing can be published in between.
     """
-    shared: Answer | None = hub.shared(ask)
-    if shared is not None:
-        return shared
+    if (known := shared(hub, ask)) is not None:
+        return known
     place, found = look(hub, ask)
     if found.messages or place.gaps or ask.wait == 0:
-        response = tell(hub, ask, place, found, headers=preference(ask.wait))
-        hub.share(ask, response, len(found.messages))
-        return response
+        return tell_all(hub, ask, place, found, headers=preference(ask.wait))
     waiter = LongPoll(hub, ask, carrier)
     carrier.hold(waiter)
     carrier.timer(ask.wait)
@@ -71,9 +68,9 @@ class LongPoll(Subscriber):
         self._ask = ask
         self._carrier = carrier
 
-    def _told(self, shared: Answer | None) -> None:
-        if shared is not None:
-            self._carrier.reply(shared)
+    def _told(self, answer: Answer | None) -> None:
+        if answer is not None:
+            self._carrier.reply(answer)
         else:
             self._look_again()
 

@@ -8,7 +8,7 @@ can break it, and the server keeps nothing between two questions.
 from typing import Final
 
 from tidings.hub import Hub
-from tidings.transports.answers import Answer, look, tell
+from tidings.transports.answers import Answer, look, shared, tell_all
 from tidings.transports.ask import Ask
 
 
@@ -17,13 +17,10 @@ def answer(hub: Hub, ask: Ask) -> Answer:
 
     Until the next message everyone who asks the same gets the same answer, rendered once.
     """
-    shared: Answer | None = hub.shared(ask)
-    if shared is not None:
-        return shared
+    if (known := shared(hub, ask)) is not None:
+        return known
     place, found = look(hub, ask)
-    response = tell(hub, ask, place, found, advice={"poll_ms": advised_ms(hub, ask.channels)})
-    hub.share(ask, response, len(found.messages))
-    return response
+    return tell_all(hub, ask, place, found, advice={"poll_ms": advised_ms(hub, ask.channels)})
 
 
 # The steps between which the advice moves: a few, so that who asks alike is answered alike.
@@ -38,5 +35,5 @@ def advised_ms(hub: Hub, channels: tuple[str, ...]) -> int:
     About the time between two of the last messages, so that most questions are not asked in vain;
     longer where the server is loaded.
     """
-    wanted = min(hub.pace(channels) * 1000, _QUIET_MS) * max(1.0, hub.lag / _LAG)
+    wanted = min(hub.places.pace(channels) * 1000, _QUIET_MS) * max(1.0, hub.lag / _LAG)
     return next((step for step in _STEPS_MS if step >= wanted), _STEPS_MS[-1])

@@ -38,7 +38,7 @@ def open_stream(hub: Hub, ask: Ask, carrier: Carrier) -> None:
     """Begin to stream what follows the client's cursor."""
     stream = EventStream(hub, ask.channels, carrier)
     carrier.open(stream, _HEAD, takes_input=False)
-    stream.begin(hub.locate(ask.channels, ask.start))
+    stream.begin(hub.places.locate(ask.channels, ask.start))
 
 
 class EventStream(Subscriber):
@@ -56,7 +56,7 @@ class EventStream(Subscriber):
 
     def begin(self, place: Place) -> None:
         """Say where the stream begins, tell what is lost, and let the hub write the rest."""
-        resumed = self._hub.cursor(place.position)
+        resumed = self._hub.places.cursor(place.position)
         first = event_stream.opening(place.cursor, self.channels, resumed, limits.RETRY_MS)
         if place.gaps:
             first += event_stream.gaps(place.gaps, resumed)
@@ -85,7 +85,7 @@ class EventStream(Subscriber):
         """Leave the cohort with a cursor: the history, not a queue, keeps what comes meanwhile."""
         self._carrier.timer(limits.WRITE_TIMEOUT)
         self._hub.pause(self)
-        if self._hub.closes_slow(self.channels):
+        if self._hub.places.closes_slow(self.channels):
             self._end("too_slow", "This reader is too slow for the channel; come back.", limits.RETRY_MS)
 
     def took_again(self) -> None:

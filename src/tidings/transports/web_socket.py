@@ -44,7 +44,7 @@ def open_socket(hub: Hub, ask: Ask, request: Request, carrier: Carrier) -> None:
     head = _accept(request)
     socket = WebSocket(hub, ask.channels, carrier)
     carrier.open(socket, head, takes_input=True)
-    socket.begin(hub.locate(ask.channels, ask.start if ask.channels else Now()))
+    socket.begin(hub.places.locate(ask.channels, ask.start if ask.channels else Now()))
 
 
 def _accept(request: Request) -> Response:
@@ -115,7 +115,7 @@ class WebSocket(Subscriber):
 
     def begin(self, place: Place) -> None:
         """Say where the connection begins, tell what is lost, and let the hub write the rest."""
-        resumed = self._hub.cursor(place.position)
+        resumed = self._hub.places.cursor(place.position)
         first = web_socket.say("ready", {"cursor": place.cursor or resumed, "channels": list(self.channels)})
         self._carrier.timer(limits.PING_EVERY)
         self._carrier.write(first + web_socket.gaps(place.gaps, resumed))
@@ -140,24 +140,27 @@ class WebSocket(Subscriber):
             if self._frames:
                 self._frame(self._frames.pop(0))
                 continue
-            # Pongs, the echo of a close, or the close that answers a broken frame: after the answers
-            # to what came before it, as nothing may follow a close.
-            if answers := b"".join(protocol.data_to_send()):
-                self._carrier.write(answers)
             if protocol.state is not OPEN:
+                # The echo of a close, or the close that answers a broken frame: after the answers to
+                # all that came before it. The library's pongs are left out: they are ours, in order.
+                self._carrier.write(b"".join(w for w in protocol.data_to_send() if w[:1] == web_socket.CLOSE))
                 self._end()
             elif self._unread:
                 piece, self._unread = self._unread[:_SLICE], self._unread[_SLICE:]
                 protocol.receive_data(piece)
+                if protocol.state is OPEN:
+                    protocol.data_to_send()
                 self._frames = [event for event in protocol.events_received() if isinstance(event, Frame)]
             else:
                 return
 
     def _frame(self, frame: Frame) -> None:
         """Take one frame that the library found well-formed and in its place."""
-        if self._ended or frame.opcode in (Opcode.PING, Opcode.PONG, Opcode.CLOSE):
+        if frame.opcode in (Opcode.PONG, Opcode.CLOSE):
             return
-        if frame.opcode is Opcode.BINARY:
+        if frame.opcode is Opcode.PING:
+            self._carrier.write(web_socket.pong(bytes(frame.data)))
+        elif frame.opcode is Opcode.BINARY:
             self._close(1003, "Commands are text frames.")
         elif frame.opcode is Opcode.TEXT and frame.fin:
             self._text(bytes(frame.data))
@@ -221,14 +224,16 @@ class WebSocket(Subscriber):
             )
         new = tuple(channel for channel in names if channel not in self.channels)
         if not new:
-            cursor = self._hub.cursor(self._hub.written(self))
+            cursor = self._hub.places.cursor(self._hub.written(self))
             self._say("ok", {"channels": list(channels), "cursor": cursor}, ref)
             return
-        place = self._hub.locate(new, _start(asked))
+        place = self._hub.places.locate(new, _start(asked))
         position = min(place.position, self._hub.written(self)) if self.channels else place.position
         # The gaps first: a client that was cut behind the `ok` would hold a cursor that hides them.
-        told = web_socket.gaps(place.gaps, self._hub.cursor(place.position))
-        ok = web_socket.say("ok", {"channels": list(channels), "cursor": self._hub.cursor(position)}, ref)
+        told = web_socket.gaps(place.gaps, self._hub.places.cursor(place.position))
+        ok = web_socket.say(
+            "ok", {"channels": list(channels), "cursor": self._hub.places.cursor(position)}, ref
+        )
         self._carrier.write(told + ok)
         self._hub.change_channels(self, channels, place)
 
@@ -318,7 +323,7 @@ class WebSocket(Subscriber):
         self._carrier.timer(limits.WRITE_TIMEOUT)
         self._carrier.pause_reading()
         self._hub.pause(self)
-        if not self._ended and self._hub.closes_slow(self.channels):
+        if not self._ended and self._hub.places.closes_slow(self.channels):
             self._close(CODES["too_slow"].close, "too slow")
 
     def took_again(self) -> None:

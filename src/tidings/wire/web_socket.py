@@ -15,6 +15,7 @@ from tidings.wire import envelope, publication
 
 SUBPROTOCOL: Final = "tidings.v1"
 PING: Final = b"\x89\x00"
+CLOSE: Final = b"\x88"  # how a close frame begins
 
 
 def text(payload: bytes) -> bytes:
@@ -25,6 +26,11 @@ def text(payload: bytes) -> bytes:
     if size < 65536:
         return b"\x81\x7e%b%b" % (size.to_bytes(2, "big"), payload)
     return b"\x81\x7f%b%b" % (size.to_bytes(8, "big"), payload)
+
+
+def pong(payload: bytes) -> bytes:
+    """Return the frame that answers a ping, with its payload of at most 125 bytes (RFC 6455 §5.5.3)."""
+    return b"\x8a%c%b" % (len(payload), payload)
 
 
 def close(code: int, reason: str) -> bytes:
