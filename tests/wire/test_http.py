@@ -364,7 +364,7 @@ async def test_many_pipelined_requests_may_be_cut_within_a_head(shared: ServerPr
 
 
 @pytest.mark.usefixtures("neighbours")
-async def test_thousands_of_pipelined_requests_behind_a_long_poll_are_bounded(
+async def test_thousands_of_pipelined_requests_behind_a_long_poll_wait_and_are_all_answered(
     shared: ServerProcess, channel: str
 ) -> None:
     wire = await Wire.connect(shared)
@@ -372,15 +372,11 @@ async def test_thousands_of_pipelined_requests_behind_a_long_poll_are_bounded(
     await wire.send(head_of("GET", f"/channels/{channel}?wait=20"))
     await raw.until_metric(shared, "tidings_live_subscribers", live + 1)
     before = shared.memory()
-    burst = head_of("GET", "/version") * 50_000
+    burst = head_of("GET", "/version") * 20_000
     wire.writer.write(burst)  # more than the kernel takes: the server has stopped reading
     await ask(shared, "POST", f"/channels/{channel}", body=b"1")
-    answers = 0
-    with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
-        while True:
-            await wire.answer()
-            answers += 1
-    assert 1 < answers <= 50_001
+    for _ in range(20_001):
+        assert (await wire.answer()).status == 200
     assert shared.memory() - before < 4 * 1024 * 1024
 
 

@@ -1,6 +1,6 @@
 """`tidings pub`: one message, or each line of standard input.
 
-Owns: the flags. Does not own: how lines are read and grouped (lines.py), or asking again (client/publisher.py).
+Owns: the flags. Does not own: what becomes of lines (lines.py), or the requests (client/publisher.py).
 """
 
 from typing import Annotated, Final
@@ -58,12 +58,13 @@ def pub(
         raise typer.BadParameter("--text and --json exclude each other")
     if data == "-" and idempotency_key is not None:
         raise typer.BadParameter("one --idempotency-key cannot stand for many lines")
+    from tidings.cli.lines import AsJson, publish_lines
     from tidings.client import Publisher
 
     as_json = AsJson(text=text, json=json)
     with failures_told(url), Publisher(url) as publisher:
         if data == "-":
-            _publish_lines(publisher, channel, as_json, event, key)
+            publish_lines(publisher, channel, as_json, event=event, key=key)
         else:
             try:
                 body = as_json(data)

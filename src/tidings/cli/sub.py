@@ -68,8 +68,14 @@ def sub(
         int | None, typer.Option(min=1, metavar="N", help="End after N messages.", show_default=False)
     ] = None,
     interval: Annotated[
-        float, typer.Option(min=0.01, metavar="SECONDS", help="Time between two polls; for polling only.")
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            min=0.01,
+            metavar="SECONDS",
+            help="Time between two polls; for polling only. Without it: as the server advises.",
+            show_default=False,
+        ),
+    ] = None,
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Say nothing of connections and gaps.")
     ] = False,

@@ -7,7 +7,7 @@ Invariant: messages keep their order, and each its data, byte for byte.
 import json
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NotRequired, TypedDict, TypeVar
 
@@ -55,11 +55,16 @@ class Outgoing:
             "key": self.key,
             "idempotency_key": self.idempotency_key,
         }
-        return msgspec.json.encode({name: value for name, value in given.items() if value is not None}) + b"\n"
+        members = {name: value for name, value in given.items() if value is not None}
+        return msgspec.json.encode(members) + b"\n"
 
 
 def check(
-    channel: str, data: Any, event: str | None = None, key: str | None = None, idempotency_key: str | None = None
+    channel: str,
+    data: Any,
+    event: str | None = None,
+    key: str | None = None,
+    idempotency_key: str | None = None,
 ) -> Outgoing:
     """Return the message, or raise Refused as the server would; TypeError, ValueError: that has no JSON."""
     (name,) = read_channels((channel,))
@@ -75,16 +80,17 @@ def check(
 
 def read(draft: Draft) -> Outgoing | Refused:
     """Return the message, or why it is refused; raises TypeError and ValueError where that is none."""
-    if (missing := Draft.__required_keys__ - draft.keys()) or (odd := draft.keys() - Draft.__annotations__):
-        wrong = f"it has no {', '.join(sorted(missing))}" if missing else f"{', '.join(sorted(odd))} is none"
-        raise TypeError(f"a message's members are {', '.join(Draft.__annotations__)}; {wrong}")
+    given = set(draft)
+    if not Draft.__required_keys__ <= given <= Draft.__annotations__.keys():
+        raise TypeError(
+            f"a message has {', '.join(Draft.__annotations__)} (the last three as wanted), not {given}"
+        )
     try:
         message = check(**draft)
         # In a batch it stands amid our own JSON: what is none must not reach out of its place.
-        _asked(check_json, message.data)
+        return replace(message, data=_asked(check_json, message.data))
     except Refused as no:
         return no
-    return message
 
 
 def split(messages: Sequence[Outgoing | Refused]) -> Iterator[list[Outgoing] | Refused]:

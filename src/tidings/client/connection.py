@@ -1,8 +1,8 @@
 """One kept-alive connection of the standard library, and asking on it until there is an answer.
 
-Owns: the connection, its deadlines, and when a request is made again. Does not own: what is asked (publisher.py).
-Invariant: what is sent may be sent several times; whoever asks makes sure, by idempotency keys, that this does
-nothing twice.
+Owns: the connection, its deadlines, and when a request is made again. Does not own: what is asked
+(publisher.py).
+Invariant: a request may reach the server several times; its idempotency keys make that do nothing twice.
 """
 
 import http.client

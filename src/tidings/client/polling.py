@@ -22,13 +22,14 @@ SILENT: Final = 9
 async def receive(session: aiohttp.ClientSession, ask: Ask) -> AsyncGenerator[Sign, None]:
     """Yield what each answer says, for ever. Raises what ask.as_cut tells apart."""
     heard = False
-    # The last answer's, never made from the cursor: that may be ahead of the channel's last message (spec §5.1).
+    # The last answer's: one made from the cursor might be ahead of the channel's last message (spec §5.1).
     tag: str | None = None
     silent = 0
     while True:
-        # Nothing new costs 304 and no body.
-        whole = tag is None or (ask.interval is None and silent >= SILENT)
-        headers = {} if tag is None or whole else {"If-None-Match": tag}
+        headers = {}
+        if tag is not None and (ask.interval is not None or silent < SILENT):
+            # Nothing new costs 304 and no body.
+            headers["If-None-Match"] = tag
         more = False
         async with session.get(
             ask.url, params=ask.query("polling"), headers=headers, timeout=TIMEOUT

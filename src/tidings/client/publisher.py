@@ -6,7 +6,7 @@ Invariant: all tries of one message bear one idempotency key, so it is published
 was lost on the way.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import TracebackType
@@ -111,7 +111,7 @@ class Publisher:
     ) -> None:
         self.close()
 
-    def _publish(self, messages: list[Outgoing]) -> list[Receipt] | list[Receipt | Refused]:
+    def _publish(self, messages: list[Outgoing]) -> Sequence[Receipt | Refused]:
         """Publish with one request; a refusal of all that will stay one is told of each."""
         try:
             return [self._alone(messages[0])] if len(messages) == 1 else self._together(messages)

@@ -27,11 +27,11 @@ class Connection(Protocol):
 
     __slots__ = (
         "_app",
+        "_backlog",
         "_closing",
         "_exchange",
         "_extra",
         "_paused",
-        "_queue",
         "_reader",
         "_request",
         "_streams",
@@ -50,7 +50,7 @@ class Connection(Protocol):
         self._exchange: Exchange | None = None
         self._streams = False
         self._takes_input = False
-        self._queue: list[Request] | None = None
+        self._backlog = b""
         self._paused = False
         self._closing = False
         self.slot = -1
@@ -75,7 +75,8 @@ class Connection(Protocol):
         self._app.wheel.clear(self)
         self._app.connections.discard(self)
         exchange, self._exchange = self._exchange, None
-        self._reader = self._queue = self._request = None
+        self._reader = self._request = None
+        self._backlog = b""
         if exchange is not None:
             exchange.lost()
 
@@ -88,11 +89,13 @@ class Connection(Protocol):
         if self._closing:
             return
         if self._takes_input:
-            assert self._exchange is not None
-            self._exchange.received(data)
+            self._take_rest(data)
             return
         if self._streams:
             return  # an event stream goes one way; what the client sends on it has no meaning
+        if self._backlog or not self._is_free():
+            self._wait(data)
+            return
         reader = self._reader
         if reader is None:
             reader = self._reader = RequestReader(self._accept, self._proceed)
@@ -103,14 +106,30 @@ class Connection(Protocol):
             _log.info("refused code=%s peer=%s", refusal.kind.code, self._peer())
             self._refuse_and_close(refusal)
             return
-        if reader.in_message and not self._closing:
-            if reader.begun != begun and self._exchange is None and not reader.in_body:
-                self._app.wheel.set(self, limits.HEAD_TIMEOUT)
-        elif self._exchange is not None:
-            # Nothing is half-read: a parked or streaming connection needs no parser.
+        if reader.in_message and reader.begun != begun and not reader.in_body:
+            self._app.wheel.set(self, limits.HEAD_TIMEOUT)
+        if self._exchange is not None:
+            # A parked or streaming connection needs no parser, and nothing is half-read.
             self._reader = None
-            if rest:
-                self.data_received(rest)  # already frames of the WebSocket
+        if rest:
+            self._take_rest(rest)
+
+    def _take_rest(self, data: bytes) -> None:
+        """Take what the last request left unread: a WebSocket's first frames, or requests behind it."""
+        if self._takes_input and self._exchange is not None:
+            self._exchange.received(data)
+        elif not self._closing:
+            self._wait(data)
+
+    def _wait(self, data: bytes) -> None:
+        """Keep what was asked behind a request that is not answered yet, within a bound."""
+        if self._streams:
+            return  # behind a stream that never ends
+        self._backlog += data
+        self._transport.pause_reading()
+        if len(self._backlog) > limits.PIPELINED_BYTES:
+            _log.info("refused code=pipelined_too_much peer=%s", self._peer())
+            self.abort()
 
     def pause_writing(self) -> None:
         """The kernel takes no more bytes."""
@@ -155,30 +174,26 @@ class Connection(Protocol):
         """A head is complete, and its body awaited."""
         if self._exchange is None:
             self._app.wheel.set(self, limits.BODY_TIMEOUT)
-            if expects_continue and not self._queue:
+            if expects_continue:
                 self._transport.write(http.CONTINUE)
 
-    def _accept(self, request: Request) -> None:
-        """A request is complete."""
-        if self._exchange is None and not self._queue and not self._paused and not self._closing:
-            self._serve(request)
-            return
-        if self._queue is None:
-            self._queue = []
-        if len(self._queue) >= limits.PIPELINED:
-            # The client asks again for what was not answered (RFC 9112 §9.3.2).
-            self._queue[-1].keep_alive = False
-            return
-        self._queue.append(request)
-        self._transport.pause_reading()
+    def _accept(self, request: Request) -> bool:
+        """A request is complete. Returns whether another one can be taken now."""
+        self._serve(request)
+        return self._is_free()
+
+    def _is_free(self) -> bool:
+        """Whether a request can be taken: nothing is being answered, and answers are read."""
+        return self._exchange is None and not self._paused and not self._closing
 
     def _read_on(self) -> None:
-        """Serve what waited behind an answer."""
-        while self._queue and self._exchange is None and not self._paused and not self._closing:
-            self._serve(self._queue.pop(0))
-        if not self._queue and not self._paused and not self._closing:
-            self._queue = None
-            self._transport.resume_reading()
+        """Read what waited behind an answer."""
+        if not self._is_free():
+            return
+        self._transport.resume_reading()
+        if self._backlog:
+            data, self._backlog = self._backlog, b""
+            self.data_received(data)
 
     def _serve(self, request: Request) -> None:
         self._request = request
@@ -192,6 +207,9 @@ class Connection(Protocol):
             response = http.refusal(refusal)
         except Exception:
             _log.exception("failed on %s %s", request.method, request.path)
+            if self._streams:
+                self.abort()  # a head has gone: no other answer can follow it
+                return
             request.keep_alive = False
             response = http.refusal(
                 Refusal("internal", "The server failed on this request; its log says why.")
@@ -251,7 +269,7 @@ class Connection(Protocol):
             return
         if not self._paused:
             self._app.wheel.set(self, limits.KEEP_ALIVE)
-        if held and self._queue:
+        if held and self._backlog:
             # Not from within a walk over a cohort: what is asked next may change cohorts.
             self._app.loop.call_soon(self._read_on)
 
@@ -266,7 +284,7 @@ class Connection(Protocol):
         self._extra = ()
         self._streams = True
         self._takes_input = takes_input
-        self._queue = None
+        self._backlog = b""
         self._transport.write(http.head(head.status, headers))
 
     def write(self, data: bytes) -> None:
@@ -295,7 +313,7 @@ class Connection(Protocol):
         Closing with bytes unread makes the kernel reset the connection, and the client may then
         lose the answer that was meant for it.
         """
-        self._queue = None
+        self._backlog = b""
         if self._transport.is_closing():
             return
         # A long answer to a slow reader is given its time; the grace begins when it is sent.

@@ -39,7 +39,11 @@ _ANY_REQUEST: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} [!-~]{1,819
 
 
 class RequestReader:
-    """Reads the requests of one connection: `accept` takes each, `proceed` hears that a body is awaited."""
+    """Reads the requests of one connection, as many as are wanted.
+
+    `accept` takes each and says whether another may follow now. `proceed` hears that a head is
+    complete and its body awaited, and whether the client waits for a word (100 Continue).
+    """
 
     __slots__ = (
         "_accept",
@@ -48,21 +52,23 @@ class RequestReader:
         "_header_count",
         "_headers",
         "_in_body",
-        "_last",
         "_most_bytes",
         "_parser",
         "_proceed",
+        "_section",
         "_target",
         "_upgrades",
+        "_wanted",
         "begun",
         "in_message",
     )
 
-    def __init__(self, accept: Callable[[Request], None], proceed: Callable[[bool], None]) -> None:
+    def __init__(self, accept: Callable[[Request], bool], proceed: Callable[[bool], None]) -> None:
         self._accept = accept
         self._proceed = proceed
         self._parser = httptools.HttpRequestParser(self)
-        self._last: Request | None = None
+        self._wanted = True
+        self._section = b""  # the header section of the request that is read, where it came in one piece
         self.in_message = False
         self.begun = 0  # requests whose first byte has come
         self._reset()
@@ -83,73 +89,82 @@ class RequestReader:
         return self._in_body
 
     def feed(self, data: bytes) -> bytes:
-        """Read `data`; return what follows a request that upgrades the connection, which is not HTTP.
+        """Read requests from `data` as long as they are wanted; return what was not read.
 
+        What follows a request that upgrades the connection is not read either: it is not HTTP.
         Raises Refusal for what is not a request that can be answered.
         """
-        if not self.in_message and not (data := self._cut_known(data)):
-            return b""
-        begun, whole = self.begun, not self.in_message
-        rest = self._parse(data)
-        if self.in_message and not self._in_body:
-            # The callbacks count what was complete; this counts a header that never ends.
-            self._head_bytes += len(data) - (data.rfind(b"\r\n\r\n") + 4 if b"\r\n\r\n" in data else 0)
-            self._check_head()
-        elif whole and self.begun == begun + 1 and self._last is not None:
-            self._remember(data, self._last)
-        self._last = None
-        return rest
-
-    def _cut_known(self, data: bytes) -> bytes:
-        """Accept the requests at the front of `data` that bear known header sections; return the rest."""
+        self._wanted = True
         start = 0
-        while (line := _FIRST_LINE(data, start)) is not None:
+        while self._wanted and start < len(data):
+            if not self.in_message:
+                start = self._cut_known(data, start)
+                if not self._wanted or start == len(data):
+                    break
+            # Head by head, so that nothing is parsed that nobody can take yet. What looks like the
+            # end of a head may stand in a body: the parser knows, and pieces are nothing to it.
+            end = data.find(b"\r\n\r\n", start) + 4
+            piece = data[start:end] if end > 3 else data[start:]
+            start += len(piece)
+            line = None if self.in_message else _FIRST_LINE(piece)
+            self._section = b"" if line is None or end <= 3 else piece[line.end() - 2 :]
+            self._parse(piece)
+            if self.in_message and not self._in_body:
+                # The callbacks count what was complete; this counts a header that never ends.
+                self._head_bytes += len(piece)
+                self._check_head()
+        return data[start:]
+
+    def _cut_known(self, data: bytes, start: int) -> int:
+        """Accept the requests at `start` that bear known header sections; return where they end."""
+        while self._wanted and (line := _FIRST_LINE(data, start)) is not None:
             section_start = line.end() - 2
             section_end = data.find(b"\r\n\r\n", section_start, section_start + _SECTION_BYTES) + 4
             known = _known.get(data[section_start:section_end])
             if known is None or len(data) < section_end + known.body_bytes:
                 break
-            end = section_end + known.body_bytes
-            method, target = line[1].decode(), line[2].decode()
-            path, query = split_target(target)
-            body = data[section_end:end]
+            start = section_end + known.body_bytes
+            path, query = split_target(line[2].decode())
             self.begun += 1
-            self._accept(Request(method, target, known.headers, body, False, known.keep_alive, path, query))
-            start = end
-        return data[start:] if start else data
+            self._wanted = self._accept(
+                Request(
+                    line[1].decode(),
+                    line[2].decode(),
+                    known.headers,
+                    data[section_end:start],
+                    keep_alive=known.keep_alive,
+                    path=path,
+                    query=query,
+                )
+            )
+        return start
 
-    def _remember(self, data: bytes, request: Request) -> None:
-        """Remember the header section of a request that came whole, alone and without ambiguity."""
-        line = _FIRST_LINE(data)
-        end = data.find(b"\r\n\r\n") + 4
-        if line is None or end - line.end() + 2 > _SECTION_BYTES or len(data) != end + len(request.body):
+    def _remember(self, request: Request) -> None:
+        """Remember the header section of a request in which only its first line and body can differ."""
+        section, self._section = self._section, b""
+        if not section or len(section) > _SECTION_BYTES or request.http_1_0:
             return
         if not {"transfer-encoding", "upgrade", "expect"}.isdisjoint(request.headers):
             return
         if len(_known) >= _REMEMBERED:
             _known.clear()
-        _known[data[line.end() - 2 : end]] = _KnownSection(
-            request.headers, len(request.body), request.keep_alive
-        )
+        _known[section] = _KnownSection(request.headers, len(request.body), request.keep_alive)
 
-    def _parse(self, data: bytes) -> bytes:
-        while True:
+    def _parse(self, piece: bytes) -> None:
+        while piece:
             try:
-                self._parser.feed_data(data)
-                return b""
+                self._parser.feed_data(piece)
+                return
             except httptools.HttpParserUpgrade as upgrade:
-                data = data[upgrade.args[0] :]
-                if self._upgrades:
-                    return data
-                # An upgrade that is not ours to make (h2c): the request was answered as it is.
+                # Ours is the transport's now. Any other (h2c) was answered as if it were none.
+                piece = piece[upgrade.args[0] :]
                 self._parser = httptools.HttpRequestParser(self)
-                continue
             except httptools.HttpParserCallbackError as error:
                 if isinstance(error.__context__, Refusal):
                     raise error.__context__ from None
                 raise
             except httptools.HttpParserInvalidMethodError:
-                if _ANY_REQUEST(data) is None:
+                if _ANY_REQUEST(piece) is None:
                     raise Refusal("bad_request", "The request does not begin as HTTP does.") from None
                 # The path is not read, so what every path allows is named.
                 allow = (("Allow", "GET, HEAD, OPTIONS"),)
@@ -235,7 +250,7 @@ class RequestReader:
         self.in_message = self._in_body = False
         target = self._target.decode("ascii")
         path, query = split_target(target)
-        request = self._last = Request(
+        request = Request(
             method=self._parser.get_method().decode("ascii"),
             target=target,
             headers=self._headers,
@@ -246,5 +261,8 @@ class RequestReader:
             path=path,
             query=query,
         )
-        self._accept(request)
+        if self._section:
+            self._remember(request)
+        # Taken or refused, what follows an upgrade is not for this parser.
+        self._wanted = self._accept(request) and not self._upgrades
         self._reset()

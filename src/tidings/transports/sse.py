@@ -37,8 +37,9 @@ def head() -> Response:
 def open_stream(hub: Hub, ask: Ask, carrier: Carrier) -> None:
     """Begin to stream what follows the client's cursor."""
     stream = EventStream(hub, ask.channels, carrier)
+    place = hub.places.locate(ask.channels, ask.start)
     carrier.open(stream, _HEAD, takes_input=False)
-    stream.begin(hub.places.locate(ask.channels, ask.start))
+    stream.begin(place)
 
 
 class EventStream(Subscriber):

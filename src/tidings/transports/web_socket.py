@@ -43,8 +43,9 @@ def open_socket(hub: Hub, ask: Ask, request: Request, carrier: Carrier) -> None:
     """Accept the handshake and begin, or refuse it with `bad_request` or `upgrade_required`."""
     head = _accept(request)
     socket = WebSocket(hub, ask.channels, carrier)
+    place = hub.places.locate(ask.channels, ask.start if ask.channels else Now())
     carrier.open(socket, head, takes_input=True)
-    socket.begin(hub.places.locate(ask.channels, ask.start if ask.channels else Now()))
+    socket.begin(place)
 
 
 def _accept(request: Request) -> Response:

@@ -26,7 +26,9 @@ const find = (id) => document.getElementById(id);
 const root = new URL("./", document.baseURI).href;
 const address = new URL("channels/machine,notes", root).href;
 
-const interval = new Interval(find("interval").valueAsNumber);
+const slider = find("interval");
+const advised = find("advised");
+const interval = new Interval(slider.valueAsNumber, showInterval);
 const machine = new Machine(find("machine"), find("machine-state"));
 
 const listeners = [
@@ -141,16 +143,18 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
 
 // The controls
 
-const slider = find("interval");
-function slide() {
-  interval.seconds = slider.valueAsNumber;
-  panels[0].patience = 5 + interval.seconds;
-  const text = words.seconds(interval.seconds);
+slider.addEventListener("input", () => (interval.seconds = slider.valueAsNumber));
+advised.addEventListener("change", () => (interval.followsAdvice = advised.checked));
+function showInterval() {
+  const { seconds, followsAdvice } = interval;
+  panels[0].patience = 5 + seconds;
+  advised.checked = followsAdvice;
+  slider.value = seconds; // an advice beyond its end shows as its end, and as it is in words
+  const text = words.seconds(seconds);
   find("interval-value").textContent = text;
   slider.setAttribute("aria-valuetext", text);
 }
-slider.addEventListener("input", slide);
-slide();
+showInterval();
 
 publishFrom(find("publish"), new URL("channels/notes", root), find("published"));
 fillLines(find("lines"), root);

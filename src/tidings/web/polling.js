@@ -18,6 +18,7 @@ export async function polling({ address, cursor, panel, interval, signal }) {
     try {
       const answer = await get(ask, { signal, patience: PATIENCE });
       panel.live();
+      interval.advise(answer.advice?.poll_ms);
       take(answer, cursor, panel);
       backoff.reset();
       if (!answer.more) await interval.passed(asked, signal);
