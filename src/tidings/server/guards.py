@@ -20,7 +20,14 @@ def check_origin(request: Request, allowed: frozenset[str], *, loopback: bool) -
     `loopback` says that the server is reached by this machine only.
     """
     origin = request.headers.get("origin")
+    host = request.headers.get("host", "").lower()
     if origin is None:
+        # A browser names no origin when a page reads what it takes for its own server, and a name
+        # of somebody else's that leads to this machine makes ours look so (DNS rebinding).
+        from_page = "sec-fetch-site" in request.headers
+        known = _is_this_machine(host) or host in {name.partition("://")[2] for name in allowed}
+        if loopback and from_page and not known:
+            raise _refused()
         return ()
     if origin in allowed:
         return (
@@ -30,12 +37,15 @@ def check_origin(request: Request, allowed: frozenset[str], *, loopback: bool) -
         )
     # The server's own pages. Its scheme is not compared: TLS may end at a proxy in front.
     _scheme, _, authority = origin.partition("://")
-    same = authority != "" and authority.lower() == request.headers.get("host", "").lower()
-    # DNS rebinding: a name of somebody else's that leads to this machine makes their page the
-    # "same origin" in its own eyes and in ours. An address or localhost cannot be such a name.
+    same = authority != "" and authority.lower() == host
+    # The same threat: an address or localhost cannot be a name of somebody else's.
     if same and (not loopback or _is_this_machine(authority)):
         return ()
-    raise Refusal(
+    raise _refused()
+
+
+def _refused() -> Refusal:
+    return Refusal(
         "origin_refused",
         "Pages of this origin may not connect; the operator can allow it with --allow-origin ORIGIN.",
     )
