@@ -37,13 +37,17 @@ def tell(
     place: Place,
     found: Slice,
     *,
+    share: bool,
     advice: Mapping[str, int] | None = None,
     headers: Headers = (),
 ) -> Answer:
-    """Return the answer that tells what was found at `place`, which may be nothing."""
+    """Return the answer that tells what was found at `place`, which may be nothing.
+
+    With `share` it is given to all who ask the same before the next message.
+    """
     cursor = hub.places.cursor(hub.places.end_of(ask.channels, place, found))
     hub.stats.delivered += len(found.messages)
-    return respond(
+    answer = respond(
         found.messages,
         cursor,
         place.gaps,
@@ -53,20 +57,8 @@ def tell(
         advice=advice,
         headers=headers,
     )
-
-
-def tell_all(
-    hub: Hub,
-    ask: Ask,
-    place: Place,
-    found: Slice,
-    *,
-    advice: Mapping[str, int] | None = None,
-    headers: Headers = (),
-) -> Answer:
-    """Return the same as `tell`, and give it to all who ask the same before the next message."""
-    answer = tell(hub, ask, place, found, advice=advice, headers=headers)
-    hub.shared.put(ask, (answer, len(found.messages)))
+    if share:
+        hub.shared.put(ask, (answer, len(found.messages)))
     return answer
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tidings.core import limits
 from tidings.core.message import Gap, Message
 from tidings.hub import Hub, Subscriber
-from tidings.transports.answers import Answer, look, preference, respond, shared, tell, tell_all
+from tidings.transports.answers import Answer, look, preference, respond, shared, tell
 from tidings.transports.ask import Ask
 from tidings.transports.carrier import Carrier
 
@@ -49,7 +49,7 @@ def answer(hub: Hub, ask: Ask, carrier: Carrier) -> Answer | None:
         return known
     place, found = look(hub, ask)
     if found.messages or place.gaps or ask.wait == 0:
-        return tell_all(hub, ask, place, found, headers=preference(ask.wait))
+        return tell(hub, ask, place, found, share=True, headers=preference(ask.wait))
     waiter = LongPoll(hub, ask, carrier)
     carrier.hold(waiter)
     carrier.timer(ask.wait)
@@ -77,7 +77,9 @@ class LongPoll(Subscriber):
     def _look_again(self) -> None:
         """Answer with what there is now, which may be nothing."""
         place, found = look(self._hub, self._ask)
-        self._carrier.reply(tell(self._hub, self._ask, place, found, headers=preference(self._ask.wait)))
+        headers = preference(self._ask.wait)
+        # Not shared: who asks the same again is to wait.
+        self._carrier.reply(tell(self._hub, self._ask, place, found, share=False, headers=headers))
 
     def expired(self) -> None:
         """The deadline: an empty answer, and the client asks again."""

@@ -8,7 +8,7 @@ can break it, and the server keeps nothing between two questions.
 from typing import Final
 
 from tidings.hub import Hub
-from tidings.transports.answers import Answer, look, shared, tell_all
+from tidings.transports.answers import Answer, look, shared, tell
 from tidings.transports.ask import Ask
 
 
@@ -20,7 +20,7 @@ def answer(hub: Hub, ask: Ask) -> Answer:
     if (known := shared(hub, ask)) is not None:
         return known
     place, found = look(hub, ask)
-    return tell_all(hub, ask, place, found, advice={"poll_ms": advised_ms(hub, ask.channels)})
+    return tell(hub, ask, place, found, share=True, advice={"poll_ms": advised_ms(hub, ask.channels)})
 
 
 # The steps between which the advice moves: a few, so that who asks alike is answered alike.
