@@ -1,19 +1,22 @@
 """The commands, run as a user runs them, against a real server."""
 
+import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from kit import ServerProcess, serving
+from tidings.cli import lines
 
 TIDINGS = [sys.executable, "-m", "tidings"]
 TRANSPORTS = ("auto", "websocket", "sse", "long-polling", "polling")
@@ -210,6 +213,95 @@ def test_lines_end_at_the_first_that_cannot_be_sent(shared: ServerProcess, chann
         assert len(published.stdout.split()) == 1
         assert b"line 2" in published.stderr
         assert b"1 sent before it" in published.stderr
+
+
+def test_nothing_behind_a_line_that_is_refused_is_sent(shared: ServerProcess, channel: str) -> None:
+    lines = b"1\n2\n" + b"x" * 70_000 + b"\n4\n"
+    published = tidings("pub", channel, "-", url=shared.url, stdin=lines)
+    assert published.returncode == 1
+    assert len(published.stdout.split()) == 2
+    assert b"line 3 failed; 2 others sent" in published.stderr
+    assert b"(body_too_large," in published.stderr
+    shown = tidings("sub", channel, "--after", "earliest", "--count", "2", "--json", url=shared.url)
+    assert [json.loads(line)["data"] for line in shown.stdout.splitlines()] == [1, 2]
+    again = tidings("pub", channel, "-", url=shared.url, stdin=b"5\n")
+    # The next position: there was no fourth message.
+    assert int(again.stdout.rpartition(b"-")[2]) == int(published.stdout.rpartition(b"-")[2]) + 1
+
+
+def test_a_line_that_is_typed_is_sent_at_once(shared: ServerProcess, channel: str) -> None:
+    process = subprocess.Popen(
+        [*TIDINGS, "pub", channel, "-", "--url", shared.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    limit = threading.Timer(30, process.kill)
+    limit.start()
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for number in range(3):
+            process.stdin.write(b"%d\n" % number)
+            process.stdin.flush()
+            assert process.stdout.readline().endswith(b"\n")
+        process.stdin.write(b"no line end")
+        process.stdin.close()
+        assert process.stdout.read().endswith(b"\n")
+    limit.cancel()
+    assert process.returncode == 0
+
+
+async def test_lines_that_come_faster_than_answers_go_together(shared: ServerProcess, channel: str) -> None:
+    asked: list[bytes] = []
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Carry requests and answers to and fro, one after the other, and note the requests."""
+        server_reader, server_writer = await asyncio.open_connection(shared.host, shared.port)
+        with suppress(asyncio.IncompleteReadError):
+            while True:
+                for source, sink in ((reader, server_writer), (server_reader, writer)):
+                    head = await source.readuntil(b"\r\n\r\n")
+                    length = re.search(rb"(?i)content-length: (\d+)", head)
+                    assert length is not None
+                    sink.write(head + await source.readexactly(int(length[1])))
+                    asked.append(head.partition(b" HTTP")[0])
+        for end in (writer, server_writer):
+            end.close()
+
+    async with await asyncio.start_server(carry, "127.0.0.1", 0) as relay:
+        host, port = relay.sockets[0].getsockname()
+        command = [*TIDINGS, "pub", channel, "-", "--url", f"http://{host}:{port}"]
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+        )
+        numbers = b"".join(b"%d\n" % number for number in range(900))
+        async with asyncio.timeout(30):
+            printed, _ = await process.communicate(numbers)
+    batches = [head for head in asked if head == b"POST /publish"]
+    assert 9 <= len(batches) <= 20
+    shown = await asyncio.to_thread(
+        tidings, "sub", channel, "--after", "earliest", "--count", "900", "--json", url=shared.url
+    )
+    messages = [json.loads(line) for line in shown.stdout.splitlines()]
+    assert [message["data"] for message in messages] == list(range(900))
+    assert [message["id"] for message in messages] == printed.decode().split()
+
+
+def test_lines_are_read_as_they_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lines, "READ_BYTES", 4)
+    monkeypatch.setattr(lines, "LINE_BYTES", 9)
+
+    def arriving(text: bytes) -> list[bytes]:
+        reader, writer = os.pipe()
+        os.write(writer, text)
+        os.close(writer)
+        try:
+            return [line for some in lines.arriving(reader) for line in some]
+        finally:
+            os.close(reader)
+
+    for text in (b"", b"\n", b"\n\n", b"a", b"ab\ncd", b"abc\nde\n\nf\n", b"abcdefgh\nij\n"):
+        assert arriving(text) == text.splitlines()
+    # Never more of a line in memory than a little over its bound.
+    assert [len(line) for line in arriving(b"a\n" + b"x" * 100)] == [1, 10]
 
 
 def test_one_idempotency_key_publishes_once(shared: ServerProcess, channel: str) -> None:

@@ -4,8 +4,10 @@ Invariant: a visit that saw an error in the console, an error in the page, or a 
 fails its test, unless the test said beforehand that errors are meant.
 """
 
+import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,6 +51,21 @@ def site() -> Iterator[Site]:
 def second_site() -> Iterator[Site]:
     """Another server, with a log of its own: what a restart is to a client of a memory log."""
     with serving() as server, tidings.Publisher(server.url) as publisher:
+        yield Site(server.url, server.host, server.port, publisher)
+
+
+@pytest.fixture
+def hurried_site(tmp_path: Path) -> Iterator[Site]:
+    """A server that ends event streams every second, instead of every ten minutes."""
+    # Python runs a module of this name before all else.
+    hurry = ["STREAM_AGE = 1.0", "COMMENT_EVERY = 0.5", "RETRY_MS = 100"]
+    lines = ["from tidings.core import limits", *(f"limits.{limit}" for limit in hurry)]
+    (tmp_path / "sitecustomize.py").write_text("\n".join(lines))
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    with (
+        serving(env={"PYTHONPATH": os.pathsep.join(paths)}) as server,
+        tidings.Publisher(server.url) as publisher,
+    ):
         yield Site(server.url, server.host, server.port, publisher)
 
 

@@ -80,33 +80,76 @@ async def test_polling_counts_empty_answers_while_nothing_is_published(site: Sit
     assert await figure(page, "websocket", "requests") == "1"
 
 
+async def pauses(page: Page, count: int) -> list[float]:
+    """Return the seconds between the next polls."""
+    asked: list[float] = []
+    done = asyncio.Event()
+
+    def note(request: Request) -> None:
+        if request.resource_type == "fetch" and "wait=" not in request.url:
+            asked.append(time.monotonic())
+            if len(asked) > count:
+                done.set()
+
+    page.on("request", note)
+    await asyncio.wait_for(done.wait(), 30)
+    page.remove_listener("request", note)
+    return [later - earlier for earlier, later in itertools.pairwise(asked)]
+
+
 async def test_the_slider_changes_how_often_polling_asks(site: Site, visit: Visiting) -> None:
     page = (await visit(site.url)).page
     await all_live(page)
-
-    async def pauses(count: int) -> list[float]:
-        """Seconds between the next polls."""
-        asked: list[float] = []
-        done = asyncio.Event()
-
-        def note(request: Request) -> None:
-            if request.resource_type == "fetch" and "wait=" not in request.url:
-                asked.append(time.monotonic())
-                if len(asked) > count:
-                    done.set()
-
-        page.on("request", note)
-        await asyncio.wait_for(done.wait(), 30)
-        page.remove_listener("request", note)
-        return [later - earlier for earlier, later in itertools.pairwise(asked)]
 
     slider = page.get_by_label("Polling asks every")
     await slider.fill("10")
     await expect(page.locator("#interval-value")).to_have_text("10 s")
     await slider.fill("0.25")  # and does not wait for the ten seconds to pass
-    assert statistics.median(await pauses(6)) < 0.5
+    assert statistics.median(await pauses(page, 6)) < 0.5
     await slider.fill("1.5")
-    assert min(await pauses(2)) > 1.2
+    assert min(await pauses(page, 2)) > 1.2
+
+
+async def test_polling_follows_the_servers_advice_where_it_is_told_to(site: Site, visit: Visiting) -> None:
+    page = (await visit(site.url)).page
+    await all_live(page)
+    slider, value = page.get_by_label("Polling asks every"), page.locator("#interval-value")
+    box = page.get_by_role("checkbox", name="as the server advises")
+    await expect(box).not_to_be_checked()
+    await expect(value).to_have_text("0.3 s")
+
+    # Nothing was published yet, so asking often is in vain.
+    await box.focus()
+    await page.keyboard.press("Space")
+    await expect(box).to_be_checked()
+    await expect(value).to_have_text("5 s")
+    await expect(slider).to_have_value("5")
+    assert await slider.get_attribute("aria-valuetext") == "5 s"
+
+    async def advised(text: str) -> bool:
+        site.publish("machine", {"not": "a reading"})
+        return await value.inner_text() == text
+
+    await until(lambda: advised("0.25 s"))
+    await expect(slider).to_have_value("0.25")
+    await expect(box).to_be_checked()
+
+    # Whoever moves the slider has the say again, and keeps it.
+    await slider.focus()
+    await page.keyboard.press("End")
+    await expect(box).not_to_be_checked()
+    await expect(value).to_have_text("10 s")
+    await slider.fill("0.6")
+    assert statistics.median(await pauses(page, 6)) > 0.5
+    await expect(value).to_have_text("0.6 s")
+
+    # Unticked, it stays where the advice had led, though less is advised with every second of silence.
+    await box.check()
+    await until(lambda: advised("0.25 s"))
+    await box.uncheck()
+    await pauses(page, 10)
+    await expect(value).to_have_text("0.25 s")
+    await expect(slider).to_have_value("0.25")
 
 
 async def test_everything_works_by_keyboard(site: Site, visit: Visiting) -> None:
@@ -119,8 +162,8 @@ async def test_everything_works_by_keyboard(site: Site, visit: Visiting) -> None
             await page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()")
         )
 
-    focused = [await tab() for _ in range(14)]
-    assert focused[:4] == ["note", "Publish", "interval", "How to read and what is counted"]
+    focused = [await tab() for _ in range(15)]
+    assert focused[:5] == ["note", "Publish", "interval", "advised", "How to read and what is counted"]
     assert focused.count("Copy") == 5
 
     await page.locator("#note").focus()
@@ -225,6 +268,33 @@ async def test_a_new_life_of_the_log_shows_as_a_gap_in_all_four(
         await expect(page.locator(f"#{panel} .gap")).to_have_count(1)
         await expect(page.locator(f"#{panel} .gap")).to_contain_text("the server began a new log")
     await all_live(page)
+
+
+async def test_a_stream_that_has_run_its_time_goes_on_without_a_word(
+    hurried_site: Site, visit: Visiting
+) -> None:
+    page = (await visit(hurried_site.url)).page
+    await all_live(page)
+    await page.evaluate(
+        """() => {
+          window.said = [];
+          const state = document.querySelector("#sse .state");
+          new MutationObserver(() => said.push(state.textContent)).observe(state, { childList: true });
+        }"""
+    )
+    published = 0
+
+    async def begun(streams: int) -> bool:
+        nonlocal published
+        published += 1
+        hurried_site.publish("notes", published)
+        return int(await figure(page, "sse", "requests")) > streams
+
+    await until(lambda: begun(3), within=60)
+    await expect(page.locator('#sse [data-figure="messages"]')).to_have_text(f"{published:,}")
+    await expect(page.locator("#sse .state")).to_have_text("live")
+    assert await page.evaluate("said") == []
+    assert await page.locator("#sse .gap").count() == 0
 
 
 async def test_a_page_that_is_put_away_resumes_where_it_was(site: Site, visit: Visiting) -> None:

@@ -32,13 +32,14 @@ class Relay:
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
         self._pipes: set[asyncio.Task[None]] = set()
+        self._requests = asyncio.Semaphore(0)
         self.url = ""
 
     async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Carry one connection until either end closes it, or it is cut."""
         server_reader, server_writer = await asyncio.open_connection(*self._target)
         pipes = [
-            asyncio.create_task(_pipe(reader, server_writer)),
+            asyncio.create_task(_pipe(reader, server_writer, self._requests.release)),
             asyncio.create_task(_pipe(server_reader, writer)),
         ]
         self._pipes.update(pipes)
@@ -48,6 +49,11 @@ class Relay:
         for end in (writer, server_writer):
             end.transport.abort()
 
+    async def carried(self, count: int) -> None:
+        """Wait for so many more pieces on the way to the server; a poll is one."""
+        for _ in range(count):
+            await self._requests.acquire()
+
     async def cut(self) -> None:
         """Cut every connection, in the middle of whatever it carries."""
         pipes, self._pipes = self._pipes, set()
@@ -56,9 +62,12 @@ class Relay:
         await asyncio.gather(*pipes, return_exceptions=True)
 
 
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _pipe(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, carried: Callable[[], None] = lambda: None
+) -> None:
     with suppress(ConnectionError):
         while data := await reader.read(65536):
+            carried()
             writer.write(data)
             await writer.drain()
 
@@ -156,6 +165,30 @@ async def test_a_long_history_comes_whole(shared: ServerProcess, channel: str, t
     items = follow(shared.url, channel, transport=transport, after="earliest", interval=60.0, limit=100)
     async with items:
         assert [m.data for m in await take(items, 900)] == list(range(900))
+
+
+async def test_polls_come_as_often_as_the_server_advises(shared: ServerProcess, channel: str) -> None:
+    await publish(shared.url, channel, *range(20))
+    async with relay(shared) as way, follow(way.url, channel, transport="polling", after="earliest") as items:
+        await take(items, 20)
+        # A channel that was busy just now is asked every quarter of a second; a silent one, every five.
+        waiting = asyncio.create_task(take(items, 1))
+        begun = asyncio.get_running_loop().time()
+        await way.carried(3)
+        assert asyncio.get_running_loop().time() - begun < 3
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+    async with (
+        relay(shared) as way,
+        follow(way.url, channel + "-silent", transport="polling") as items,
+    ):
+        waiting = asyncio.create_task(take(items, 1))
+        await way.carried(1)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2):
+                await way.carried(1)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
 
 
 @pytest.mark.parametrize("transport", [*TRANSPORTS, "auto"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tidings.client import BadAnswer, Publisher, Receipt, Refused, Unreachable, publisher
+from tidings.client import BadAnswer, Publisher, Receipt, Refused, Unreachable, connection
 
 Play = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
 
@@ -150,7 +150,7 @@ async def test_a_server_that_stays_busy_is_given_up(play: Play) -> None:
     with pytest.raises(Refused) as refused:
         await publish(url, "news", 1)
     assert refused.value.code == "http-503"
-    assert len(tries) == publisher.TRIES
+    assert len(tries) == connection.TRIES
 
 
 async def test_nobody_there_is_unreachable() -> None:
@@ -260,6 +260,6 @@ def one_request_a_connection() -> Iterator[Callable[[], str]]:
 def test_an_idle_connection_that_was_closed_is_replaced_and_not_counted(
     one_request_a_connection: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publisher, "TRIES", 1)
+    monkeypatch.setattr(connection, "TRIES", 1)
     with Publisher(one_request_a_connection()) as sender:
         assert [sender.publish("news", 1).id for _ in range(3)] == ["e-1"] * 3

@@ -1,7 +1,7 @@
 """What everyone wrote down: the evidence that the checker decides on.
 
-Owns: messages by id, with who first saw which text under it; what each connection heard; what each publisher was told.
-Does not own: what is right (checker.py).
+Owns: messages by id, with who first saw which text under it; what each connection heard; what each
+publisher was told. Does not own: what is right (checker.py).
 Invariant: nothing is ever taken back; a second text under one id is broken the moment it is seen.
 """
 
@@ -60,12 +60,13 @@ def checksum(publisher: str, number: int, pad: str) -> int:
 
 @dataclass(slots=True)
 class Entry:
-    """One message of the log. `text` and `data` are hashes of the bytes, the whole and the publisher's part."""
+    """One message of the log. `text` and `data` are hashes of the bytes: of the whole, and of its data."""
 
     channel: str
     time_ms: int
     publisher: str
     number: int
+    key: str | None
     text: int
     data: int
     first_seen_by: str
@@ -73,20 +74,25 @@ class Entry:
 
 @dataclass(slots=True)
 class Sent:
-    """One message as its publisher knows it. `acks` are (id by channel, duplicate, first sent, answered)."""
+    """One message as its publisher knows it. `key` is its idempotency key, `state` the message's own key.
+
+    `acks` are (id by channel, duplicate, first sent, answered).
+    """
 
     publisher: str
     number: int
     channels: tuple[str, ...]
     data: int
     key: str | None
+    state: str | None = None
     attempts: int = 0
     acks: list[tuple[dict[str, str], bool, float, float]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Session:
-    """One connection of one subscriber. `events` are tuples whose first member says what came; see subscribers.py.
+    """One connection of one subscriber. `events` are tuples whose first member says what came; see
+    subscribers.py.
 
     `after` is the cursor it was opened with, `start` the query it was opened with where there was no cursor.
     """
@@ -136,7 +142,7 @@ class Book:
                 publisher, number = "?", 0
                 self.broken.append(f"{who} was sent {message.id}, which nobody published: {text[:300]!r}")
             self.entries[message.id] = Entry(
-                message.channel, message.time, publisher, number, digest, hash(data), who
+                message.channel, message.time, publisher, number, message.key, digest, hash(data), who
             )
         elif known.text != digest:
             self.broken.append(

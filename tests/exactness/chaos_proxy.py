@@ -1,8 +1,9 @@
 """A proxy that breaks connections: what networks, phones and other people's proxies do, on one machine.
 
 Owns: what happens to the bytes of a connection. Does not own: when the mood changes (nemesis.py).
-Invariant: the n-th connection through a door suffers what the seed, the door's name, n and the mood say, whatever
-the timing; the upstream connection is made at once, so that bytes never travel from one life of the server to another.
+Invariant: the n-th connection through a door suffers what the seed, the door's name, n and the mood say,
+whatever the timing; the upstream connection is made at once, so that bytes never travel from one life of
+the server to another.
 """
 
 import asyncio
@@ -65,7 +66,7 @@ MOODS: Final[Mapping[str, Mapping[str, int]]] = {
 
 
 def draw(chance: random.Random, mood: str) -> Mischief:
-    """Return what befalls the next connection. Always the same number of draws, so that seeds stay comparable."""
+    """Return what befalls the next connection; the number of draws is always the same."""
     weights = MOODS[mood]
     kind = chance.choices(list(weights), list(weights.values()))[0]
     delay, jitter = chance.choice((0.002, 0.02, 0.15)), chance.random()
@@ -86,7 +87,7 @@ def draw(chance: random.Random, mood: str) -> Mischief:
 
 
 class Door:
-    """One port of the proxy, for one client: so its n-th connection is the same in each run with the same seed."""
+    """One port of the proxy, for one client: its n-th connection is the same in each run with a seed."""
 
     def __init__(self, name: str, server: asyncio.Server) -> None:
         self.name = name

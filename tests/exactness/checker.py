@@ -1,8 +1,9 @@
 """The checker: holds what everyone wrote down against each other, and against the promises.
 
-Owns: what is right (docs: spec §1, §3, §5, §6). Does not own: the evidence (book.py). It reads the protocol for
-itself, apart from subscribers.py: a client that misread it would be found out here.
-Invariant: `check` only reads; what it returns is complete but for a cap, and empty only when every promise was kept.
+Owns: what is right (docs: spec §1, §3, §5, §6). Does not own: the evidence (book.py). It reads the
+protocol for itself, apart from subscribers.py: a client that misread it would be found out here.
+Invariant: `check` only reads; what it returns is complete but for a cap, and empty only when every
+promise was kept.
 """
 
 from bisect import bisect_left, bisect_right
@@ -50,6 +51,15 @@ class Log:
         """Return the positions of `channel` behind `after` up to `through`."""
         positions = self._positions.get((epoch, channel), [])
         return positions[bisect_right(positions, after) : bisect_right(positions, through)]
+
+    def is_superseded(self, channel: str, epoch: str, position: int) -> bool:
+        """Whether a reader that is behind need not be told the message, as its key has a newer value."""
+        if not channel.startswith("state."):
+            return False
+        key = self.entries[Cursor(epoch, position)].key
+        positions = self._positions[epoch, channel]
+        newer = positions[bisect_right(positions, position) :]
+        return key is not None and any(self.entries[Cursor(epoch, one)].key == key for one in newer)
 
     def may_be_lost(self, channel: str, epoch: str, position: int, at_ms: int) -> bool:
         """Whether the message at `position` may have left the window at the time `at_ms`."""
@@ -104,7 +114,9 @@ def _publishing(book: Book, log: Log) -> list[str]:
     for cursor in sorted(log.entries):
         entry = log.entries[cursor]
         sent = book.sent.get((entry.publisher, entry.number))
-        if sent is None or entry.channel not in sent.channels or entry.data != sent.data:
+        if sent is None or (entry.channel, entry.data, entry.key) not in [
+            (channel, sent.data, sent.state) for channel in sent.channels
+        ]:
             faults.append(f"{cursor} on {entry.channel} is not what {entry.publisher} sent as {entry.number}")
             continue
         name = (cursor.epoch, entry.channel, entry.publisher, entry.number)
@@ -117,7 +129,7 @@ def _publishing(book: Book, log: Log) -> list[str]:
         number, where = latest.get((cursor.epoch, entry.publisher), (0, cursor))
         if entry.number < number:
             faults.append(
-                f"{entry.publisher} sent {entry.number} before {number}, but they stand as {cursor} and {where}"
+                f"{entry.publisher} sent {entry.number} before {number}, but they are {cursor} and {where}"
             )
         latest[cursor.epoch, entry.publisher] = max((number, where), (entry.number, cursor))
     # The publishers' view: what was acknowledged stands at its place.
@@ -137,7 +149,9 @@ def _publishing(book: Book, log: Log) -> list[str]:
         if len(set(first)) != len(first) or (
             sent.attempts <= 1 and any(duplicate for _, duplicate, _, _ in sent.acks)
         ):
-            faults.append(f"{sent.publisher} {sent.number} sent {sent.attempts} times was answered {sent.acks}")
+            faults.append(
+                f"{sent.publisher} {sent.number} sent {sent.attempts} times was answered {sent.acks}"
+            )
     return faults + _real_time(acks)
 
 
@@ -188,7 +202,8 @@ def _real_time(acks: list[tuple[float, float, Cursor, str]]) -> list[str]:
 class _Have:
     """How far one channel is known to one client: everything up to `cursor` came, or was told as lost.
 
-    Messages up to `skips_until_ms` may be missing before the first one that came: the client began in between.
+    Messages up to `skips_until_ms` may be missing before the first one that came: the client began in
+    between.
     """
 
     cursor: Cursor
@@ -205,7 +220,7 @@ class _Asked:
 
 
 class Replay:
-    """One subscriber's connections once more, by the spec. Its faults say where the record broke a promise."""
+    """One subscriber's connections once more, by the spec; `faults` say where the record breaks a promise."""
 
     def __init__(self, book: Book, log: Log, sessions: list[Session]) -> None:
         self.faults: list[str] = []
@@ -276,6 +291,7 @@ class Replay:
             position
             for position in self._log.between(channel, cursor.epoch, had.cursor.position, cursor.position)
             if self._log.entries[Cursor(cursor.epoch, position)].time_ms > had.skips_until_ms
+            and not self._log.is_superseded(channel, cursor.epoch, position)
         ]
         if missing:
             self._fault(
@@ -310,7 +326,10 @@ class Replay:
                 if between := self._log.between(
                     channel, here.epoch, *sorted((here.position, self._cursor.position))
                 ):
-                    self._fault(f"{here} and {self._cursor} do not mean the same on {channel}", (channel, here.epoch, between))
+                    self._fault(
+                        f"{here} and {self._cursor} do not mean the same on {channel}",
+                        (channel, here.epoch, between),
+                    )
                     return
         self._cursor = self._last = here
         for channel in self._channels:
@@ -367,7 +386,11 @@ class Replay:
         if channel not in self._channels:
             self._fault(f"{text} is of {channel}, which was not asked for")
             return
-        if self._last is not None and self._last.epoch == cursor.epoch and cursor.position <= self._last.position:
+        if (
+            self._last is not None
+            and self._last.epoch == cursor.epoch
+            and cursor.position <= self._last.position
+        ):
             self._fault(f"{text} came behind {self._last}: ids rise, and nothing comes twice")
             return
         if self._last is None and self._cursor is None and not self._have:
@@ -379,7 +402,9 @@ class Replay:
                 self._have[one] = _Have(Cursor(cursor.epoch, cursor.position - 1), _ANY_TIME)
         had = self._have.get(channel)
         if had is None or had.cursor.epoch != cursor.epoch:
-            self._fault(f"{text} came to a client that stands at {had and had.cursor}: no gap told of the epoch")
+            self._fault(
+                f"{text} came to a client that stands at {had and had.cursor}: no gap told of the epoch"
+            )
             return
         if cursor.position <= had.cursor.position:
             self._fault(f"{text} came, and {channel} had come, or was told as lost, up to {had.cursor}")
@@ -410,13 +435,17 @@ class Replay:
         match reason:
             case "retention":
                 if not stood.epoch == had.cursor.epoch == there.epoch:
-                    self._fault(f"retention is told from {after} to {resumed}, and the client is at {had.cursor}")
+                    self._fault(
+                        f"retention is told from {after} to {resumed}, and the client is at {had.cursor}"
+                    )
                     return
                 self._check_reached(channel, had, stood)
                 begin = max(stood.position, had.cursor.position)
                 lost = self._log.between(channel, there.epoch, begin, there.position)
                 if not lost:
-                    self._fault(f"a gap is told from {after} to {resumed}, and nothing of {channel} is between")
+                    self._fault(
+                        f"a gap is told from {after} to {resumed}, and nothing of {channel} is between"
+                    )
             case "epoch":
                 if str(had.cursor) != after or not self._is_newer(there.epoch, had.cursor.epoch):
                     self._fault(f"a new epoch is told from {after}, and the client is at {had.cursor}")
@@ -430,7 +459,7 @@ class Replay:
         kept = [p for p in lost if not self._log.may_be_lost(channel, there.epoch, p, at_ms)]
         if kept and not self._spoiled:
             self._fault(
-                f"a gap ({reason}) from {after} to {resumed} hides {_names(there.epoch, kept)}, which are kept",
+                f"a gap ({reason}) from {after} to {resumed} hides {_names(there.epoch, kept)}: kept ones",
                 (channel, there.epoch, kept),
             )
         have[channel] = _Have(there)

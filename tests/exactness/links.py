@@ -1,7 +1,8 @@
 """Connections of plain bytes for clients that live with breakage: HTTP answers, event streams, WebSockets.
 
 Owns: reading what came whole, and dropping what came half. Does not own: what it means (subscribers.py).
-Invariant: everything ends in a value, in Cut (the connection is of no more use) or in Malformed (the server's fault).
+Invariant: everything ends in a value, in Cut (the connection is of no more use) or in Malformed (the
+server's fault).
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+
 import raw
 from raw import CLOSE, HANDSHAKE, PING, PONG, TEXT, frame, head_of
 
@@ -59,7 +61,7 @@ class Link:
 
     @classmethod
     async def open(cls, port: int, *, receive_buffer: int | None = None) -> "Link":
-        """Connect to `port` of this machine, or raise Cut. A small buffer lets a stalled reader push back soon."""
+        """Connect to `port` of this machine, or raise Cut. With a small buffer a stall is felt soon."""
         async with _patience(10):
             sock = socket.socket()
             try:
@@ -141,10 +143,13 @@ class Link:
         self.writer.transport.abort()
 
 
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
 def parsed(body: bytes) -> dict[str, msgspec.Raw]:
     """Return a JSON object's members, their bytes untouched."""
     try:
-        return msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        return _members(body)
     except msgspec.DecodeError as error:
         raise Malformed(f"not a JSON object ({error}): {body[:300]!r}") from None
 
@@ -245,22 +250,20 @@ class Socket:
         await self.link.send(frame(CLOSE, (1000).to_bytes(2, "big")))
 
 
-async def figure(port: int, name: str) -> float:
-    """Return one figure of /metrics."""
+async def figures(port: int) -> dict[str, float]:
+    """Return the figures of /metrics that have no labels."""
     link = await Link.open(port)
     try:
         answer = await link.ask("GET", "/metrics")
     finally:
         link.abort()
-    for line in answer.body.decode().splitlines():
-        if line.startswith(f"{name} "):
-            return float(line.split()[1])
-    raise AssertionError(f"/metrics has no {name}")
+    lines = [line.split() for line in answer.body.decode().splitlines() if line.startswith("tidings_")]
+    return {words[0]: float(words[1]) for words in lines}
 
 
 def backoff(chance: random.Random, failures: int) -> float:
-    """Return how long to wait before coming back, in seconds; shorter than in the field, as this run is short."""
-    return chance.random() * min(0.05 * 2**failures, 0.8)
+    """Return how long to wait before coming back, in seconds; less than in the field, as runs are short."""
+    return chance.random() * min(0.05 * 2.0**failures, 0.8)
 
 
-__all__ = ["Answer", "Closed", "Cut", "Events", "Link", "Malformed", "Socket", "backoff", "figure", "raw"]
+__all__ = ["Answer", "Closed", "Cut", "Events", "Link", "Malformed", "Socket", "backoff", "figures", "raw"]

@@ -1,6 +1,7 @@
 """The server under test: one port, several lives.
 
-Owns: starting, freezing, stopping and killing it, and what it said on standard error. Does not own: when (nemesis.py).
+Owns: starting, freezing, stopping and killing it, and what it said on standard error. Does not own: when
+(nemesis.py).
 Invariant: at most one life at a time, all on the same port.
 """
 
@@ -25,6 +26,7 @@ class Life:
     def __init__(self, port: int, settings: Mapping[str, Any], witness: Path | None = None) -> None:
         self.errors: list[str] = []
         self.frozen = False
+        self.port = port
         asked = {"port": port, **settings}
         command = [sys.executable, str(_HERE / "serve.py"), json.dumps(asked)]
         if witness is not None:
@@ -102,7 +104,7 @@ class Lives:
 
     def __init__(self, settings: Mapping[str, Any] | None = None) -> None:
         self.host = "127.0.0.1"
-        self.port = _free_port()
+        self.port = free_port()
         self.settings = dict(settings or {})
         self.past: list[Life] = []
         self.now = self._start()
@@ -136,7 +138,7 @@ class Lives:
         return found
 
 
-def _free_port() -> int:
+def free_port() -> int:
     # Below the range from which the kernel gives ports to clients: between two lives nobody else takes it.
     deadline = time.monotonic() + 10
     candidate = 20_000 + os.getpid() % 10_000

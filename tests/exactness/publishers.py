@@ -1,8 +1,10 @@
 """Publishers that log what was acknowledged, over HTTP and WebSocket, straight and through the proxy.
 
-Owns: what is published when, and asking again after a lost answer. Does not own: whether the answers were true.
-Invariant: a publisher's next message is first sent when the one before was acknowledged, given up, or sent before it
-on the same connection; what may have got through is sent again only under its idempotency key.
+Owns: what is published when, and asking again after a lost answer. Does not own: whether the answers were
+true.
+Invariant: a publisher's next message is first sent when the one before was acknowledged, given up, or
+sent before it on the same connection; what may have got through is sent again only under its idempotency
+key.
 """
 
 import asyncio
@@ -11,13 +13,15 @@ import random
 import time
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 import msgspec
+
 from exactness.book import Book, Sent, checksum
 from exactness.links import Cut, Link, Malformed, Socket, backoff
 from raw import head_of
 
-_PAD = "The quick brown fox jumps over the lazy dog. Zwölf Boxkämpfer jagen Viktor quer über den Sylter Deich. 漢字😀 "
+_PAD = "The quick brown fox jumps over the lazy dog. Zwölf Boxkämpfer jagen Viktor. 漢字😀 "
 
 
 _IN_FLIGHT = 30  # messages sent on one connection before their answers are read
@@ -29,11 +33,17 @@ class _Outgoing:
     body: bytes
     event: str | None = None
 
+    def publication(self) -> bytes:
+        """Return the message as a command and a line of a batch say it."""
+        named = {"event": self.event, "key": self.sent.state, "idempotency_key": self.sent.key}
+        rest = "".join(f',"{name}":"{value}"' for name, value in named.items() if value is not None)
+        return b'{"channel":"%b","data":%b%b}' % (self.sent.channels[0].encode(), self.body, rest.encode())
+
 
 class Publisher:
     """One publisher. `door` is the port of its own door in the proxy, `port` the server's.
 
-    `rate` is messages a second; `burst` how many are sent at once when it feels like it.
+    `rate` is messages a second, `burst` how many are sent at once now and then, `sizes` bounds their bytes.
     """
 
     def __init__(
@@ -47,7 +57,7 @@ class Publisher:
         door: int,
         rate: float,
         burst: int,
-        largest: int = 20_000,
+        sizes: tuple[int, int] = (0, 20_000),
     ) -> None:
         self.name = name
         self.number = 0
@@ -59,7 +69,7 @@ class Publisher:
         self._door = door
         self._rate = rate
         self._burst = burst
-        self._largest = largest
+        self._sizes = sizes
         self._link: Link | None = None
         self._socket: Socket | None = None
         self._backoffs = random.Random(f"{seed}/{name}/backoffs")
@@ -71,7 +81,7 @@ class Publisher:
             while not stop.is_set():
                 turn += 1
                 chance = random.Random(f"{self._seed}/{self.name}/{turn}")
-                websocket, straight = chance.random() < 0.4, chance.random() < 0.4
+                road, straight = chance.choice(("http", "batch", "websocket")), chance.random() < 0.4
                 length = chance.randint(1, 60)
                 for _ in range(length):
                     if stop.is_set():
@@ -79,22 +89,23 @@ class Publisher:
                     count = 1
                     if chance.random() < 0.08:
                         count = chance.randint(2, max(2, self._burst))
-                    batch = [self._make(chance, websocket=websocket, straight=straight) for _ in range(count)]
+                    batch = [self._make(chance, road=road, straight=straight) for _ in range(count)]
                     last = batch[-1]
-                    await self._deliver(batch, websocket=websocket, straight=straight, stop=stop)
+                    await self._deliver(batch, road=road, straight=straight, stop=stop)
                     if chance.random() < 0.05 and last.sent.key is not None and last.sent.acks:
                         # Once more on purpose: the same id must come, and nothing new.
-                        await self._deliver([last], websocket=websocket, straight=straight, stop=stop)
+                        await self._deliver([last], road=road, straight=straight, stop=stop)
                     await asyncio.sleep(chance.expovariate(self._rate))
                 self._hang_up()
         finally:
             self._hang_up()
 
-    def _make(self, chance: random.Random, *, websocket: bool, straight: bool) -> _Outgoing:
+    def _make(self, chance: random.Random, *, road: str, straight: bool) -> _Outgoing:
         self.number += 1
-        several = not websocket and chance.random() < 0.1
+        several = road == "http" and chance.random() < 0.1
         channels = tuple(chance.sample(self._channels, min(3, len(self._channels)) if several else 1))
-        size = int(min(self._largest, chance.choice((10, 100, 100, 1_000, 4_000, 20_000)) * chance.random()))
+        size = int(chance.choice((10, 100, 100, 1_000, 4_000, 20_000)) * chance.random())
+        size = max(self._sizes[0], min(self._sizes[1], size))
         pad = (_PAD * (size // len(_PAD) + 1))[:size]
         # The publisher's own spelling must stay: spaces, escapes, number formats.
         text = json.dumps(pad, ensure_ascii=chance.random() < 0.3)
@@ -111,20 +122,23 @@ class Publisher:
             channels,
             hash(body),
             f"{self.name}/{self.number}" if keyed else None,
+            f"value-{self.number % 3}" if any(c.startswith("state.") for c in channels) else None,
         )
         self._book.sent[self.name, self.number] = sent
         return _Outgoing(sent, body, f"kind.{self.number % 3}" if chance.random() < 0.2 else None)
 
     async def _deliver(
-        self, batch: list[_Outgoing], *, websocket: bool, straight: bool, stop: asyncio.Event
+        self, batch: list[_Outgoing], *, road: str, straight: bool, stop: asyncio.Event
     ) -> None:
         """Send `batch` in order until all of it is acknowledged, or given up."""
         failures = 0
         while batch:
             began = time.time()
             try:
-                if websocket:
+                if road == "websocket":
                     await self._over_socket(batch, straight=straight, began=began)
+                elif road == "batch":
+                    await self._over_batches(batch, straight=straight, began=began)
                 else:
                     await self._over_http(batch, straight=straight, began=began)
             except Malformed as fault:
@@ -162,8 +176,10 @@ class Publisher:
                 headers = {"Content-Type": "application/json"}
                 if one.sent.key is not None:
                     headers["Idempotency-Key"] = one.sent.key
-                query = "" if one.event is None else f"?event={one.event}"
-                target = f"/channels/{','.join(one.sent.channels)}{query}"
+                query = urlencode(
+                    {k: v for k, v in (("event", one.event), ("key", one.sent.state)) if v is not None}
+                )
+                target = f"/channels/{','.join(one.sent.channels)}{'?' if query else ''}{query}"
                 requests += head_of("POST", target, headers, one.body) + one.body
                 one.sent.attempts += 1
             await link.send(requests)
@@ -178,6 +194,29 @@ class Publisher:
                 if answer.headers.get("connection") == "close":
                     raise Cut("the server closes")
 
+    async def _over_batches(self, batch: list[_Outgoing], *, straight: bool, began: float) -> None:
+        link = await self._connected(straight=straight)
+        while batch:
+            piece = list(batch[:1])
+            # A body is at most 64 KiB, and a hundred lines.
+            while len(piece) < min(100, len(batch)) and sum(len(one.body) + 200 for one in piece) < 30_000:
+                piece.append(batch[len(piece)])
+            for one in piece:
+                one.sent.attempts += 1
+            body = b"\n".join([one.publication() for one in piece])
+            answer = await link.ask("POST", "/publish", {"Content-Type": "application/x-ndjson"}, body)
+            if answer.status >= 500:
+                raise Cut(f"answered {answer.status}")
+            lines = answer.body.splitlines()
+            if answer.status != 200 or len(lines) != len(piece):
+                raise Malformed(f"a batch of {len(piece)} was answered {answer.status} {answer.body[:300]!r}")
+            for one, line in zip(piece, lines, strict=True):
+                receipt = msgspec.json.decode(line)
+                self._acknowledged(one, receipt, bool(receipt.get("duplicate")), began)
+                batch.remove(one)
+            if answer.headers.get("connection") == "close":
+                raise Cut("the server closes")
+
     async def _over_socket(self, batch: list[_Outgoing], *, straight: bool, began: float) -> None:
         link = await self._connected(straight=straight)
         if self._socket is None:
@@ -188,13 +227,8 @@ class Publisher:
         while batch:
             piece = batch[:_IN_FLIGHT]
             for one in piece:
-                event = "" if one.event is None else f',"event":"{one.event}"'
-                key = "" if one.sent.key is None else f',"idempotency_key":"{one.sent.key}"'
                 one.sent.attempts += 1
-                await self._socket.say_raw(
-                    b'{"publish":{"channel":"%b","data":%b%b%b},"ref":%d}'
-                    % (one.sent.channels[0].encode(), one.body, event.encode(), key.encode(), one.sent.number)
-                )
+                await self._socket.say_raw(b'{"publish":%b,"ref":%d}' % (one.publication(), one.sent.number))
             waiting = {one.sent.number: one for one in piece}
             while waiting:
                 said: dict[str, Any] = msgspec.json.decode(await self._socket.said())

@@ -1,9 +1,10 @@
-"""The real server with settings that the command line has no flags for, and, where asked, a witness of its closes.
+"""The real server with settings that the command line has no flags for, and, where asked, a witness of
+its closes.
 
     serve.py '{"port": 8080, "history_count": 200}' [closes.json]
 
-The witness notes, whenever a connection is finished or cut by the server, who it was and where the log stood: all up to
-there had been acknowledged. test_drain.py holds that against what the clients were sent.
+The witness notes, whenever a connection is finished or cut by the server, who it was and where the log
+stood: all up to there had been acknowledged. test_drain.py holds that against what the clients were sent.
 """
 
 import json
@@ -11,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from tidings.server import app as server
 from tidings.server.config import Settings
@@ -25,7 +28,7 @@ def _witness(path: Path) -> None:
     def note(connection: Connection) -> None:
         peer = connection._transport.get_extra_info("peername")
         if peer and apps[0].draining:
-            closes.setdefault(peer[1], {"head": apps[0].hub.log.head, "time": time.time()})
+            closes.setdefault(peer[1], {"head": apps[0]._log.head, "time": time.time()})
 
     finish, abort, begin, stop = (
         Connection.finish,
@@ -48,19 +51,20 @@ def _witness(path: Path) -> None:
 
     async def noted_stop(self: server.App, *args: Any) -> None:
         await stop(self, *args)
-        path.write_text(json.dumps({"closes": closes, "head": self.hub.log.head}))
+        with open(path, "w") as file:  # noqa: ASYNC230, PTH123  nothing else is left to do
+            json.dump({"closes": closes, "head": self._log.head}, file)
 
     Connection.finish = noted_finish  # type: ignore[method-assign]
     Connection.abort = noted_abort  # type: ignore[method-assign]
     server.App.__init__ = noted_begin  # type: ignore[method-assign]
-    server.App.serve_until = noted_stop  # type: ignore[method-assign]
+    server.App.serve_until = noted_stop  # type: ignore[assignment, method-assign]
 
 
 def main() -> int:
     """Serve until told to stop."""
     if len(sys.argv) > 2:
         _witness(Path(sys.argv[2]))
-    return server.run(Settings(**json.loads(sys.argv[1])))
+    return server.run(msgspec.convert(json.loads(sys.argv[1]), Settings))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
-"""Subscribers that keep only a cursor, change transport at random, drop connections, and write down all that comes.
+"""Subscribers that keep only a cursor, change transport at random, drop connections, and write down all
+that comes.
 
-Owns: what a client does by the protocol (spec §3.2, §3.3, §5). Does not own: whether what came was right (checker.py).
+Owns: what a client does by the protocol (spec §3.2, §3.3, §5). Does not own: whether what came was right
+(checker.py).
 Invariant: the n-th connection of a client does what the seed, its name and n say.
 
 What is written down in Session.events, in the order in which it came:
@@ -27,6 +29,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
+
 from exactness.book import Book, Session, cursor_of, now_ms
 from exactness.links import Closed, Cut, Events, Link, Malformed, Socket, backoff, parsed, raws
 
@@ -62,6 +65,7 @@ class Subscriber:
         port: int,
         door: int,
         pace: float = 1.0,
+        forgets: bool = True,
     ) -> None:
         self.name = name
         self.channels = tuple(sorted(channels))
@@ -73,11 +77,13 @@ class Subscriber:
         self._port = port
         self._door = door
         self._pace = pace
+        self._forgets = forgets
         self._serial = 0
         self._failures = 0
         self._like_a_browser = False
         self._keeps_higher = False
         self._recent: deque[str] = deque(maxlen=60)
+        self._obeyed = 0  # the last command that was; one at a time, as what it says decides on the next
         self._together: list[str] = []  # the `resumed` of gaps that came one after another
         self._link: Link | None = None
 
@@ -89,7 +95,7 @@ class Subscriber:
             self._serial += 1
             chance = random.Random(f"{self._seed}/{self.name}/{self._serial}")
             plan = self._plan(chance)
-            if plan.forget:
+            if plan.forget and self._forgets:
                 self.cursor = None
             if chance.random() < 0.06 and len(self.channels) < 100:
                 self.channels = tuple(sorted(chance.sample(self._every_channel, chance.randint(1, 5))))
@@ -298,7 +304,9 @@ class Subscriber:
                     if self.cursor is None:
                         self._stand(value["cursor"])
                     if fields.get("id") != value["cursor"]:
-                        raise Malformed(f"ready has the id {fields.get('id')} and the cursor {value['cursor']}")
+                        raise Malformed(
+                            f"ready has the id {fields.get('id')} and the cursor {value['cursor']}"
+                        )
                 case "gap":
                     self._note_gap(session, value)
                     if "id" in fields and not self._like_a_browser and self._together:
@@ -334,7 +342,7 @@ class Subscriber:
         stall_at = ends - plan.seconds * (1 - plan.stall_after)
         stalls = plan.stall
         changes_at = ends - plan.seconds * chance.random() if chance.random() < 0.7 else ends + 100
-        ref = 0
+        self._obeyed = ref = 0
         link.patience = plan.seconds + plan.stall + 5.0
         saying = asyncio.ensure_future(socket.said())
         try:
@@ -344,7 +352,7 @@ class Subscriber:
                     await asyncio.sleep(stalls)
                     ends += stalls
                     stalls = 0.0
-                if now > changes_at and self.live:
+                if now > changes_at and self.live and self._obeyed == ref:
                     ref += 1
                     changes_at = now + 0.5 if chance.random() < 0.6 else ends + 100
                     await self._change(socket, session, chance, ref)
@@ -405,6 +413,7 @@ class Subscriber:
                 self._note_gap(session, value["gap"])
             case "ok":
                 done = value["ok"]
+                self._obeyed = value.get("ref", 0)
                 if "channels" in done:
                     self.channels = tuple(sorted(done["channels"]))
                     session.events.append(

@@ -1,7 +1,9 @@
-"""The undisturbed subscriber: one WebSocket on all channels for each life of the server, in a thread of its own.
+"""The undisturbed subscriber: one WebSocket on all channels for each life of the server, in a thread of
+its own.
 
 Owns: the log as it was, in its order. Does not own: judging it (checker.py).
-Invariant: nothing of ours stands between it and the server, and it reads at once: what it lacks, the server left out.
+Invariant: nothing of ours stands between it and the server, and it reads at once: what it lacks, the
+server left out.
 """
 
 import json

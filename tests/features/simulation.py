@@ -1,17 +1,20 @@
 """A whole server without sockets, on a clock that is set.
 
-The app, its connections, its timer wheel and the transports are the real ones; what is simulated is the loop's
-clock with its timers, and the sockets' side of each connection.
+The app, its connections, its timer wheel and the transports are the real ones; what is simulated is the
+loop's clock with its timers, and the sockets' side of each connection.
 
-Owns: time, and what a peer does to a socket: send, stop reading, vanish. Does not own: what the server answers.
-Invariant: time moves only in `pass_time`, from one timer to the next, and what is due is done before it returns.
+Owns: time, and what a peer does to a socket: send, stop reading, vanish. Does not own: what is answered.
+Invariant: time moves only in `pass_time`, from one timer to the next, and what is due is done before it
+returns.
 """
 
 import asyncio
+import contextlib
 import heapq
 import itertools
 from asyncio import AbstractEventLoop, BaseTransport
 from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import raw
@@ -30,14 +33,14 @@ class Clock:
     def __init__(self, *, now: float = 1_000.0, late: float = 1e-5) -> None:
         self.now = now
         self._late = late
-        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._timers: list[tuple[float, int, Any]] = []
         self._numbers = itertools.count()
 
     def time(self) -> float:
         return self.now
 
     def call_at(self, when: float, callback: Callable[..., object], *arguments: object) -> None:
-        heapq.heappush(self._timers, (when, next(self._numbers), lambda: callback(*arguments)))
+        heapq.heappush(self._timers, (when, next(self._numbers), partial(callback, *arguments)))
 
     def call_soon(self, callback: Callable[..., object], *arguments: object) -> None:
         self.call_at(self.now, callback, *arguments)
@@ -101,6 +104,10 @@ class Socket:
         """Let the peer close its side."""
         if not self._connection.eof_received():
             self.close()
+
+    def is_open(self) -> bool:
+        """Whether the server has not closed it yet."""
+        return self.closed_at is None
 
     @property
     def text(self) -> bytes:
@@ -188,7 +195,9 @@ class Simulation:
 
     def stream(self, channels: str, query: str = "") -> Socket:
         """Return an open event stream."""
-        return self.connect(raw.head_of("GET", f"/channels/{channels}{query}", {"Accept": "text/event-stream"}))
+        return self.connect(
+            raw.head_of("GET", f"/channels/{channels}{query}", {"Accept": "text/event-stream"})
+        )
 
     def web_socket(self, channels: str, query: str = "") -> Socket:
         """Return an open WebSocket."""
@@ -198,12 +207,21 @@ class Simulation:
         """Publish, and let the message be delivered."""
         if self._delivery is None:
             self._delivery = asyncio.create_task(self.app.hub.run())
-        self.app.hub.publish([Draft(channel, data, key=key)])
-        while self.app.hub.position < self.app.hub.log.head:
+        [receipt] = await self.app.hub.publish([Draft(channel, data, key=key)])
+        while self.app.hub.position < receipt.cursor.position:  # noqa: ASYNC110  the delivery's turns
             await asyncio.sleep(0)
+
+    def metric(self, name: str) -> float:
+        """Return one figure of /metrics."""
+        asker = self.connect(raw.head_of("GET", "/metrics"))
+        asker.abort()
+        self.pass_time(0)
+        [line] = [line for line in asker.text.splitlines() if line.startswith(b"%b " % name.encode())]
+        return float(line.split()[1])
 
     async def close(self) -> None:
         """End the delivery."""
-        await self.app.hub.log.close()
         if self._delivery is not None:
-            await self._delivery
+            self._delivery.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._delivery

@@ -11,7 +11,6 @@ from kit import serving
 from raw import ask
 from tidings.client import Message, follow
 
-
 Way = Literal["polling", "long-polling", "sse", "websocket"]
 
 

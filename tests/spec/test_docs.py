@@ -152,13 +152,17 @@ SENTENCES: Final = (
     f"without a `wait`, is {limits.WAIT:g} seconds",
     f"retry: {limits.RETRY_MS} id:",
     f"comes every {limits.COMMENT_EVERY:g} seconds",
-    f"when a connection is {limits.PING_EVERY:g} seconds old and every {limits.PING_EVERY:g} seconds",
+    f"nothing has come from the client for {limits.PING_EVERY:g} seconds",
     f"from the client {limits.PONG_GRACE:g} seconds after a ping",
     f"message of a client is at most {_kib(limits.MESSAGE_BYTES)}, in at most {limits.FRAGMENTS:,} fragments",
     f"at most {limits.EMPTY_FRAGMENTS} empty ones",
     f"takes no bytes for {limits.WRITE_TIMEOUT:g} seconds",
     f"within {limits.IDEMPOTENCY_AGE / 60:g} minutes",
     f"the last {limits.IDEMPOTENCY_KEYS:,} keys",
+    f"A batch is at most {limits.BATCH_LINES} lines and {_kib(limits.BATCH_BYTES)}",
+    f"and each line at most {_kib(limits.BODY_BYTES)}",
+    f"at {limits.STREAM_AGE:g} seconds, up to {limits.STREAM_AGE_SPREAD:.0%} earlier".replace("%", " %"),
+    f"the drain time and {limits.CLOSE_GRACE:g} seconds more",
 )
 
 

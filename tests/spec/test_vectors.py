@@ -20,6 +20,7 @@ from tidings.core.errors import CODES, Refusal
 from tidings.core.message import Cursor, Durability, Gap, GapReason, Message, Receipt
 from tidings.wire import cursor as cursors
 from tidings.wire import envelope, event_stream, web_socket
+from tidings.wire.publication import Publication, read_line
 
 FOLDER = Path(__file__).parents[2] / "spec" / "vectors"
 
@@ -137,6 +138,7 @@ def test_answer_to_a_poll(vector: dict[str, Any]) -> None:
         found["cursor"],
         [as_gap(one) for one in found["gaps"]],
         more=found["more"],
+        advice=found["advice"],
     )
     assert body.decode() == vector["expected"]
     assert json.loads(body)["cursor"] == found["cursor"]
@@ -155,6 +157,24 @@ def test_data_is_kept_as_it_is_or_refused(vector: dict[str, Any]) -> None:
         assert refused.value.kind.code == "bad_json"
     else:
         assert envelope.check_json(body).decode() == vector["expected"]
+
+
+@vectors("publishing", "lines")
+def test_line_of_a_batch(vector: dict[str, Any]) -> None:
+    expected = vector["expected"]
+    if "code" in expected:
+        with pytest.raises(Refusal) as refused:
+            read_line(vector["input"].encode())
+        assert refused.value.kind.code == expected["code"]
+        return
+    draft = read_line(vector["input"].encode())
+    assert {
+        "channel": draft.channel,
+        "data": draft.data.decode(),
+        "event": draft.event,
+        "key": draft.key,
+        "idempotency_key": draft.idempotency_key,
+    } == expected
 
 
 @vectors("publishing", "receipts")
@@ -256,7 +276,7 @@ def test_what_a_client_says(vector: dict[str, Any]) -> None:
     told: dict[str, Any] = {"word": command.word}
     if isinstance(value, web_socket.Subscribe):
         told |= {"channels": value.names, "after": value.after, "rewind": value.rewind}
-    elif isinstance(value, web_socket.Publish):
+    elif isinstance(value, Publication):
         told |= {"channel": value.channel, "data": bytes(value.data).decode(), "event": value.event}
         told |= {"key": value.key, "idempotency_key": value.idempotency_key}
     told["ref"] = None if command.ref is None else bytes(command.ref).decode()

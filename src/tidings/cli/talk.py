@@ -82,7 +82,7 @@ class Talk:
                 self.say(f"connected over {state.transport} to {self._url}", state.transport)
             case "waiting":
                 when = f"in {state.wait:.1f} s" if state.wait >= 0.05 else "now"
-                self.say(f"cut: {state.reason}; again {when} over {state.transport}")
+                self.say(f"cut: {state.reason.rstrip('.')}; again {when} over {state.transport}")
 
     def gap(self, gap: "Gap") -> None:
         """Say that messages are missing, which, and why."""

@@ -1,0 +1,240 @@
+"""How a server stops: no new work, everyone told, nothing lost that was acknowledged (spec §8.2)."""
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+import raw
+from features.publishing import NDJSON, Batches, lines_of
+from kit import ServerProcess, serving
+from raw import CLOSE, PING, Answer, Socket, Stream, Wire, ask, head_of
+from story.clients import connect
+
+SSE = {"Accept": "text/event-stream"}
+
+
+@pytest.fixture(autouse=True)
+async def _connections() -> AsyncIterator[None]:
+    yield
+    await raw.close_all()
+
+
+async def until_it_drains(server: ServerProcess) -> None:
+    """Ask `server` to stop, and wait until it takes no connections."""
+    server.process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(raw.PATIENCE):
+        while True:
+            try:
+                (await Wire.connect(server)).abort()
+            except ConnectionError:
+                return
+
+
+async def exit_code(server: ServerProcess) -> int:
+    """Drop all connections, and wait until `server` has ended; return its exit code."""
+    await raw.close_all()
+    return await asyncio.to_thread(server.process.wait, 10)
+
+
+# --- new work --------------------------------------------------------------------------------------
+
+
+async def on_any(wires: list[Wire], request: bytes) -> tuple[Answer, Wire]:
+    """Send `request` on the first of `wires` that the server has not closed yet."""
+    while wires:
+        wire = wires.pop()
+        try:
+            await wire.send(request)
+            return await wire.head(), wire
+        except (asyncio.IncompleteReadError, ConnectionError):
+            continue
+    raise AssertionError("all were closed")
+
+
+async def test_what_comes_on_a_kept_connection_is_turned_away() -> None:
+    with serving("--drain", "60") as server:
+        wires = [await Wire.connect(server) for _ in range(300)]
+        for wire in wires:
+            assert (await wire.ask("GET", "/readyz")).status == 200
+        await until_it_drains(server)
+        line = lines_of([{"channel": "news", "data": 1}])
+        for request in (
+            head_of("GET", "/readyz"),
+            head_of("GET", "/channels/news"),
+            head_of("GET", "/channels/news?wait=20"),
+            head_of("GET", "/channels/news", raw.HANDSHAKE),
+            head_of("POST", "/channels/news", None, b"1") + b"1",
+            head_of("POST", "/publish", NDJSON, line) + line,
+        ):
+            answer, wire = await on_any(wires, request)
+            problem = json.loads(await wire.exactly(int(answer.headers["content-length"])))
+            assert (answer.status, problem["code"], problem["retry"]) == (503, "shutting_down", True), request
+            assert 1 <= int(answer.headers["retry-after"]) <= 5
+            if b"readyz" not in request:
+                assert answer.headers["connection"] == "close"
+        # A browser's EventSource would end for good at a 503.
+        answer, wire = await on_any(wires, head_of("GET", "/channels/news", SSE))
+        assert answer.status == 200
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        [(name, value)] = await Stream(wire).block() or []
+        assert name == "retry"
+        assert 1_000 <= int(value) <= 5_000
+        assert await wire.rest() == b""
+        # It lives until it has stopped; a second signal is not waited with.
+        answer, _ = await on_any(wires, head_of("GET", "/livez"))
+        assert answer.status == 200
+        server.process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(server.process.wait, 5) == 0
+    assert "Traceback" not in "".join(server.errors)
+
+
+async def test_a_publish_that_was_on_its_way_is_answered() -> None:
+    with serving("--drain", "2") as server:
+        wire = await Wire.connect(server)
+        await wire.send(head_of("POST", "/channels/news", None, b"[1,2]") + b"[1,")
+        await raw.until_metric(server, "tidings_connections", 2)
+        await until_it_drains(server)
+        await wire.send(b"2]")
+        answer = await wire.answer()
+        assert (answer.status, answer.json["code"]) == (503, "shutting_down")
+        assert await wire.rest() == b""
+        assert await exit_code(server) == 0
+
+
+# --- what was acknowledged -------------------------------------------------------------------------
+
+
+class Listener:
+    """Hears one channel over one transport until the server ends that."""
+
+    def __init__(self, transport: str) -> None:
+        self.transport = transport
+        self.had: list[int] = []
+        self.ended = False
+
+    async def open(self, server: ServerProcess) -> None:
+        self._client = await connect(server, self.transport, "news")
+
+    async def listen(self) -> None:
+        while not self.ended:
+            try:
+                await self._client.step()
+            except AssertionError as error:
+                [other] = error.args  # a close frame, or an answer that is no 200
+                assert other.status == 503 if isinstance(other, Answer) else other[0] == CLOSE, other
+                self.ended = True
+            except (EOFError, asyncio.IncompleteReadError, ConnectionError):
+                self.ended = True
+        self.had = [message["data"] for message in self._client.messages]
+        if self.transport in ("sse", "websocket"):
+            assert [item.kind for item in self._client.items[-2:]] == ["advice", "end"]
+
+
+async def test_everything_acknowledged_is_sent_before_the_connection_is_closed() -> None:
+    with serving("--drain", "1") as server:
+        listeners = [Listener(transport) for transport in ("long-polling", "sse", "websocket") * 12]
+        for listener in listeners:
+            await listener.open(server)
+        acknowledged: list[int] = []
+
+        async def publish() -> None:
+            wire = await Wire.connect(server)
+            for number in range(1_000_000):
+                answer = await wire.ask("POST", "/channels/news", None, b"%d" % number)
+                if answer.status == 503:
+                    assert answer.json["code"] == "shutting_down"
+                    return
+                assert answer.status == 201
+                acknowledged.append(number)
+                if number == 300:
+                    server.process.send_signal(signal.SIGTERM)
+
+        async with asyncio.timeout(30):
+            await asyncio.gather(publish(), *(listener.listen() for listener in listeners))
+        assert await exit_code(server) == 0
+        assert len(acknowledged) > 300
+        for listener in listeners:
+            if listener.transport == "long-polling":
+                # Its last answer came at some moment of the drain: the rest is asked for elsewhere.
+                assert listener.had == acknowledged[: len(listener.had)]
+            else:
+                assert listener.had == acknowledged
+    assert "Traceback" not in "".join(server.errors)
+
+
+@pytest.mark.parametrize("transport", ["sse", "websocket"])
+async def test_a_reader_that_is_behind_is_given_all_of_it_first(transport: str) -> None:
+    with serving("--drain", "1") as server:
+        client = await connect(server, transport, "news", receive_buffer=4096)
+        await raw.until_metric(server, "tidings_live_subscribers", 1)
+        messages = [{"channel": "news", "data": f"{n}:{'x' * 1_000}"} for n in range(900)]
+        await Batches(server).publish(messages)
+        assert await raw.metric(server, "tidings_live_subscribers") == 0
+        await until_it_drains(server)
+        assert await client.data(900) == [message["data"] for message in messages]
+        await client.step()
+        await client.step()
+        assert [item.kind for item in client.items[-2:]] == ["advice", "end"]
+        assert '"code": 4005' in json.dumps(client.items[-1].value)
+        assert await exit_code(server) == 0
+
+
+# --- when ------------------------------------------------------------------------------------------
+
+
+async def last_word(socket: Socket) -> float:
+    """Read to the close frame; return when it came."""
+    while True:
+        opcode, _ = await socket.frame()
+        if opcode == CLOSE:
+            ended = time.monotonic()
+            socket.wire.abort()
+            return ended
+        assert opcode != PING
+
+
+@pytest.mark.parametrize("clients", [12, 400])
+async def test_the_closes_are_spread_over_the_drain_window(clients: int) -> None:
+    window, slots = 2.0, 4
+    with serving("--drain", f"{window:g}") as server:
+        sockets = [await Socket.open(await Wire.connect(server), "/channels/news") for _ in range(clients)]
+        begun = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        ended = [at - begun for at in await asyncio.gather(*[last_word(socket) for socket in sockets])]
+        assert await exit_code(server) == 0
+    assert max(ended) <= window + 1
+    fullest = max(sum(slot <= at * slots / window < slot + 1 for at in ended) for slot in range(slots * 2))
+    assert fullest <= 2 * clients / slots
+
+
+async def test_it_does_not_wait_for_the_window_when_nobody_is_left() -> None:
+    with serving("--drain", "60") as server:
+        client = await connect(server, "websocket", "news")
+        client.abort()
+        await raw.until_metric(server, "tidings_live_subscribers", 0)
+        begun = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        assert await exit_code(server) == 0
+        assert time.monotonic() - begun < 2
+
+
+async def test_parked_polls_are_answered_and_asked_again_elsewhere() -> None:
+    with serving("--drain", "0.3") as server:
+        cursor = (await ask(server, "GET", "/channels/news")).json["cursor"]
+        wires = [await Wire.connect(server) for _ in range(50)]
+        for wire in wires:
+            await wire.send(head_of("GET", f"/channels/news?after={cursor}&wait=50"))
+        await raw.until_metric(server, "tidings_live_subscribers", 50)
+        begun = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        for wire in wires:
+            answer = await wire.answer()
+            assert answer.status == 200
+            assert answer.json == {"messages": [], "cursor": cursor}
+            assert answer.headers["connection"] == "close"
+        assert time.monotonic() - begun < 5
+        assert await exit_code(server) == 0
