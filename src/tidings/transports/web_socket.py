@@ -127,6 +127,7 @@ class WebSocket(Subscriber):
     def received(self, data: bytes) -> None:
         """Take frames, cut anywhere."""
         self._heard_at = self._hub.now()
+        self._pinged = False
         if self._protocol is None:
             if _is_lone_pong(data):
                 return
@@ -282,11 +283,10 @@ class WebSocket(Subscriber):
             self._carrier.abort()
             return
         silence = self._hub.now() - self._heard_at
-        if self._pinged and silence >= limits.PONG_GRACE:
+        if self._pinged:
             self._close(4004, "No pong came.")
         elif silence < limits.PING_EVERY - 1:
             # It has spoken, so it is there: no ping is needed yet.
-            self._pinged = False
             self._carrier.timer(limits.PING_EVERY - silence)
         else:
             if self._protocol is not None and _is_between_frames(self._protocol) and self._partial is None:
