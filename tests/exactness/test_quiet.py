@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 
@@ -22,17 +23,20 @@ async def test_clients_that_hear_nothing_for_long_are_still_there_afterwards() -
         events = await Events.open(links[1], "/channels/room")
         await links[2].send(head_of("GET", f"/channels/room?wait={QUIET + 10:g}", {}))
         assert b"ready" in await socket.said()
-        heard = [
-            asyncio.ensure_future(coming) for coming in (socket.said(), _message(events), links[2].answer())
-        ]
+        text, data = asyncio.ensure_future(socket.said()), asyncio.ensure_future(_message(events))
+        answer = asyncio.ensure_future(links[2].answer())
+        heard: list[asyncio.Future[Any]] = [text, data, answer]
         done, _ = await asyncio.wait(heard, timeout=QUIET, return_when=asyncio.FIRST_COMPLETED)
         assert not done, [one.exception() or one.result() for one in done]
         assert (await figures(server.port))["tidings_live_subscribers"] == 3
         body = b'{"n":1}'
         publisher = await Link.open(server.port)
         await publisher.ask("POST", "/channels/room", {"Content-Type": "application/json"}, body)
-        text, data, answer = await asyncio.gather(*heard)
-        told = [json.loads(text)["message"], json.loads(data), json.loads(answer.body)["messages"][0]]
+        told = [
+            json.loads(await text)["message"],
+            json.loads(await data),
+            json.loads((await answer).body)["messages"][0],
+        ]
         assert [message["data"] for message in told] == [{"n": 1}] * 3
         for link in (*links, publisher):
             link.abort()

@@ -5,11 +5,14 @@ Invariant: an entry is never due early, and at most two ticks late; it stands in
 With no entry the loop has no timer.
 """
 
+import logging
 from asyncio import AbstractEventLoop
 from math import ceil
 from typing import Final, Protocol
 
 TICK: Final = 0.1
+
+_log = logging.getLogger("tidings.wheel")
 
 
 class Entry(Protocol):
@@ -33,26 +36,29 @@ class Wheel:
 
     def set(self, entry: Entry, seconds: float) -> None:
         """Call `entry.expired` once, when `seconds` are over; a deadline it had before is replaced."""
-        slot = ceil((self._loop.time() - self._start + seconds) / TICK)
+        now = (self._loop.time() - self._start) / TICK
+        if not self._running:
+            self._running = True
+            self._tick = int(now)
+            self._loop.call_at(self._start + (self._tick + 1) * TICK, self._turn)
+        # A tick that has passed, or is just being gone through, would not come again.
+        slot = max(ceil(now + seconds / TICK), self._tick + 1)
         if slot == entry.slot:
             return
-        if entry.slot >= 0:
-            self._slots[entry.slot].discard(entry)
+        self.clear(entry)
         entry.slot = slot
         entries = self._slots.get(slot)
         if entries is None:
             entries = self._slots[slot] = set()
         entries.add(entry)
-        if not self._running:
-            self._running = True
-            self._tick = int((self._loop.time() - self._start) / TICK)
-            self._loop.call_at(self._start + (self._tick + 1) * TICK, self._turn)
 
     def clear(self, entry: Entry) -> None:
         """Take the entry's deadline away, if it has one."""
         if entry.slot >= 0:
-            self._slots[entry.slot].discard(entry)
+            entries = self._slots.get(entry.slot)
             entry.slot = -1
+            if entries is not None:  # None for the tick that is just being gone through
+                entries.discard(entry)
 
     def _turn(self) -> None:
         now = int((self._loop.time() - self._start) / TICK)
@@ -60,8 +66,13 @@ class Wheel:
         while self._tick < now:
             self._tick += 1
             for entry in self._slots.pop(self._tick, ()):
+                if entry.slot != self._tick:
+                    continue  # another one that was due has moved it
                 entry.slot = -1
-                entry.expired()
+                try:
+                    entry.expired()
+                except Exception:
+                    _log.exception("a deadline failed")
         if self._slots:
             self._loop.call_at(self._start + (self._tick + 1) * TICK, self._turn)
         else:
