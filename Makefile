@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PORT ?= 8080
 
 .DEFAULT_GOAL := check
-.PHONY: check format test serve bench clean setup browser
+.PHONY: check format test serve bench chaos clean setup programs
 
 # Installed again whenever what is needed has changed.
 $(VENV)/.ready: pyproject.toml
@@ -32,22 +32,28 @@ format: setup
 	$(BIN)/ruff check --fix .
 
 ## test: everything, the tests in a real Chromium included
-test: setup browser
+test: setup programs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/pytest -n 2
 
-# As root on Debian the browser is installed; elsewhere the tests that need one say that they were skipped.
-browser:
-	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || { \
+# What some tests need besides Python: as root on Debian it is installed; elsewhere the tests that need
+# it say that they were skipped, and why.
+WANTED := chromium nginx curl openssl
+programs:
+	@missing=""; for program in $(WANTED); do \
+	  command -v $$program >/dev/null || test -x /usr/sbin/$$program || missing="$$missing $$program"; \
+	done; \
+	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	    echo "Installing Debian's chromium …"; \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; \
+	    echo "Installing from Debian:$$missing …"; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
 	  else \
-	    echo "There is no chromium, and only root can install it: the browser tests will be skipped."; \
-	  fi; }
+	    echo "Not installed, and only root can do it:$$missing. The tests that need them will be skipped."; \
+	  fi; \
+	fi
 
 ## serve: the server and this machine's own figures on it; Ctrl-C ends both
 serve: setup
@@ -57,6 +63,11 @@ serve: setup
 bench: setup
 	$(BIN)/python bench/fanout.py
 	$(BIN)/python bench/idle.py
+
+## chaos: every fault on all transports for five minutes, and a verdict; SEED=… repeats a run
+CHAOS_SECONDS ?= 300
+chaos: setup
+	$(BIN)/python tests/exactness/run.py --seconds $(CHAOS_SECONDS) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf $(VENV) build dist bench/build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -22,13 +22,13 @@ class Batches:
         self._server = server
         self._wire: Wire | None = None
 
-    async def publish(self, messages: Sequence[dict[str, Any]]) -> list[str]:
-        """Publish `messages`, a hundred in one request; return their ids."""
+    async def publish(self, messages: Sequence[dict[str, Any]], *, at_once: int = 100) -> list[str]:
+        """Publish `messages`, `at_once` in one request; return their ids."""
         if self._wire is None:
             self._wire = await Wire.connect(self._server)
         ids = []
-        for start in range(0, len(messages), 100):
-            body = lines_of(messages[start : start + 100])
+        for start in range(0, len(messages), at_once):
+            body = lines_of(messages[start : start + at_once])
             answer = await self._wire.ask("POST", "/publish", NDJSON, body)
             assert answer.status == 200, answer
             ids += [json.loads(line)["id"] for line in answer.body.splitlines()]

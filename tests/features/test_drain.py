@@ -168,7 +168,8 @@ async def test_everything_acknowledged_is_sent_before_the_connection_is_closed()
 
 @pytest.mark.parametrize("transport", ["sse", "websocket"])
 async def test_a_reader_that_is_behind_is_given_all_of_it_first(transport: str) -> None:
-    with serving("--drain", "1") as server:
+    # Everyone is told to go at once, and who cannot yet is given two seconds.
+    with serving("--drain", "0") as server:
         client = await connect(server, transport, "news", receive_buffer=4096)
         await raw.until_metric(server, "tidings_live_subscribers", 1)
         messages = [{"channel": "news", "data": f"{n}:{'x' * 1_000}"} for n in range(900)]
