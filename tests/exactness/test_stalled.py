@@ -13,6 +13,8 @@ from exactness.stalled import MIB, stall
 async def test_stalled_readers_cost_the_others_nothing_and_the_server_little() -> None:
     report = await stall(200, 20, rate=60.0, seconds=5.0, size=4_000, turns=1, sample=50)
     assert not report.faults, str(report)
-    # 300 messages of 4 kB are 1.2 MiB, once. Kept for each stalled reader they would be 24 MiB.
-    grown = max(phase.memory for phase in report.phases) - report.memory_before
-    assert grown < 12 * MIB, str(report)
+    # Both phases keep 300 messages of 4 kB in the history. Kept once more for each stalled reader they
+    # would be 24 MiB; what the write buffers may hold is a twentieth of that.
+    plain, with_stalled = report.phases
+    more = with_stalled.memory - plain.memory - (plain.memory - report.memory_before)
+    assert more < 8 * MIB, str(report)

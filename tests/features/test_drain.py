@@ -144,7 +144,10 @@ async def test_everything_acknowledged_is_sent_before_the_connection_is_closed()
         async def publish() -> None:
             wire = await Wire.connect(server)
             for number in range(1_000_000):
-                answer = await wire.ask("POST", "/channels/news", None, b"%d" % number)
+                try:
+                    answer = await wire.ask("POST", "/channels/news", None, b"%d" % number)
+                except (asyncio.IncompleteReadError, ConnectionError):
+                    return  # between two requests it was idle, and closed
                 if answer.status == 503:
                     assert answer.json["code"] == "shutting_down"
                     return
@@ -156,7 +159,7 @@ async def test_everything_acknowledged_is_sent_before_the_connection_is_closed()
         async with asyncio.timeout(30):
             await asyncio.gather(publish(), *(listener.listen() for listener in listeners))
         assert await exit_code(server) == 0
-        assert len(acknowledged) > 300
+        assert len(acknowledged) >= 300
         for listener in listeners:
             if listener.transport == "long-polling":
                 # Its last answer came at some moment of the drain: the rest is asked for elsewhere.

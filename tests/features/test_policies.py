@@ -101,16 +101,18 @@ async def reading(server: ServerProcess, *transports: str, channel: str) -> Asyn
 
     clients = [await connect(server, transport, channel) for transport in transports]
     tasks = [asyncio.create_task(read(client)) for client in clients]
-    yield clients
-    for task in tasks:
-        assert not task.done()
-        task.cancel()
+    try:
+        yield clients
+        assert not any(task.done() for task in tasks), tasks
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def until_all_had(clients: list[Client], number: int) -> None:
     """Wait until each of `clients`, which read by themselves, has had `number`."""
     async with asyncio.timeout(raw.PATIENCE):
-        while not all(number in numbers(client)[-1:] for client in clients):
+        while not all(number in numbers(client)[-1:] for client in clients):  # noqa: ASYNC110  of all
             await asyncio.sleep(0.01)
 
 
