@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from tidings.core import limits
+from tidings.core.errors import Refusal
 from tidings.core.history import History, Retention
 from tidings.core.message import Draft, Message, Receipt
 from tidings.core.patterns import Rules, SlowPolicy
@@ -64,6 +65,7 @@ class Hub:
     ) -> None:
         self.stats = Stats()
         self.shared = SharedAnswers()
+        self.closing = False
         # Seconds by which the event loop is late; whoever owns the loop measures it.
         self.lag = 0.0
         self.history = History(retention)
@@ -90,7 +92,13 @@ class Hub:
     # --- the way of a message ---------------------------------------------------------------
 
     def publish(self, drafts: Sequence[Draft]) -> "Future[list[Receipt]]":
-        """Append `drafts` to the log; see Log.append. They are delivered when `follow` brings them."""
+        """Append `drafts` to the log; see Log.append. They are delivered when `follow` brings them.
+
+        Raises Refusal `shutting_down` once `closing` is set: what was acknowledged then might not be heard.
+        """
+        if self.closing:
+            again = "Publish again, with the same idempotency key."
+            raise Refusal("shutting_down", again, (("Retry-After", "1"),))
         self.stats.published += len(drafts)
         return self._log.append(drafts)
 

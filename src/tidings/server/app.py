@@ -103,7 +103,7 @@ class App:
 
     async def _stop(self, now: asyncio.Event) -> None:
         """Refuse new work, spread the closes over the drain window, and give everything back."""
-        self.draining = True
+        self.draining = self.hub.closing = True
         for server in self._servers:
             server.close()
         window, step = self._drain_seconds, limits.DRAIN_STEP
@@ -112,14 +112,15 @@ class App:
         random.shuffle(leaving)
         within_ms = int(max(window, 1.0) * 1000)
         steps = max(1, round(window / step))
+        count = len(leaving)
+        waiting: list[Connection] = []
         for number in range(steps):
             if number and await _set_within(now, step):
                 break
             await self._deliver_all()
-            share = leaving[number::steps]
-            # Who cannot leave yet is asked again with the next ones, and at the end.
-            later = [connection for connection in share if not connection.drain(within_ms)]
-            leaving += later
+            share = leaving[-(-number * count // steps) : -(-(number + 1) * count // steps)]
+            # Who cannot leave yet is asked again at each step.
+            waiting = [connection for connection in waiting + share if not connection.drain(within_ms)]
             if not self.connections:
                 break
         while self.connections and self.loop.time() < deadline and not await _set_within(now, step):

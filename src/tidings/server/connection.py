@@ -202,7 +202,7 @@ class Connection(Protocol):
         try:
             response = self._app.routes.serve(request, self)
         except Refusal as refusal:
-            if "upgrade" in request.headers:
+            if "upgrade" in request.headers or refusal.kind.code == "shutting_down":
                 request.keep_alive = False
             response = http.refusal(refusal)
         except Exception:

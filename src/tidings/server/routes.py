@@ -73,7 +73,6 @@ class Routes:
         if request.method == "OPTIONS":
             return Response(204, guards.preflight(request))
         if request.method == "POST":
-            self._check_open(request)
             return publish(self._app.hub, request, names, connection)
         if request.method not in ("GET", "HEAD"):
             raise Refusal(
@@ -91,19 +90,16 @@ class Routes:
             raise Refusal(
                 "method_not_allowed", "A batch is published with POST.", (("Allow", "POST, OPTIONS"),)
             )
-        self._check_open(request)
         return publish_batch(self._app.hub, request, connection)
 
-    def _check_open(self, request: Request) -> None:
-        """Refuse to publish while the server stops: what is acknowledged now might not be heard."""
-        if self._app.draining:
-            request.keep_alive = False
-            again = "Publish again, with the same Idempotency-Key."
-            raise Refusal("shutting_down", again, (("Retry-After", "1"),))
-
     def _turn_away(self, request: Request, asked: Ask) -> Response | None:
-        """Turn new readers away while the server stops or is full, each to another moment."""
-        if not self._app.draining and not self._app.full:
+        """Turn new readers away while the server stops or is full, each to another moment.
+
+        While it stops, who is connected is served until its turn to leave comes: else all the
+        waiters that one message answers would be turned away in the same second.
+        """
+        streams = asked.transport in (Transport.SSE, Transport.WEB_SOCKET)
+        if not self._app.full and not (self._app.draining and streams):
             return None
         request.keep_alive = False
         retry_ms = self._app.retry_ms()
