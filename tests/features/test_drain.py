@@ -93,6 +93,24 @@ async def test_what_is_new_on_a_kept_connection_is_turned_away() -> None:
     assert "Traceback" not in "".join(server.errors)
 
 
+async def test_a_websocket_does_not_publish_any_more() -> None:
+    with serving("--drain", "60") as server:
+        sockets = [await Socket.open(await Wire.connect(server), "/channels/news") for _ in range(100)]
+        for socket in sockets:
+            await socket.said()
+        await until_it_drains(server)
+        for socket in sockets:
+            await socket.command("publish", {"channel": "news", "data": 1}, 7)
+            said = json.loads(await socket.said())
+            if "advice" not in said:  # its turn has not come yet
+                assert (said["error"]["code"], said["ref"]) == ("shutting_down", 7)
+                break
+        else:
+            raise AssertionError("all were told to go at once")
+        server.process.send_signal(signal.SIGTERM)
+        assert await exit_code(server) == 0
+
+
 async def test_a_publish_that_was_on_its_way_is_answered() -> None:
     with serving("--drain", "2") as server:
         wire = await Wire.connect(server)

@@ -60,8 +60,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError(f"--drain is 0 to 3600 seconds, not {self.drain:g}.")
         if min(self.connections, self.history_count, self.history_bytes) < 1 or self.history_age <= 0:
             raise SettingsError("Limits are at least 1; no limit can be switched off.")
-        if not 0 <= self.public_cache <= 3600:
-            raise SettingsError(f"--public-cache is 0 to 3600 seconds, not {self.public_cache:g}.")
+        # HTTP knows whole seconds only, and a cache passes over an age that is none.
+        if not 0 <= self.public_cache <= 3600 or self.public_cache % 1:
+            raise SettingsError(f"--public-cache is 0 to 3600 whole seconds, not {self.public_cache:g}.")
         if bool(self.public) != bool(self.public_cache):
             raise SettingsError("--public-cache and --public go together: how long, and which channels.")
         for pattern in (*self.public, *(pattern for pattern, _ in self.slow)):

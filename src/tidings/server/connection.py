@@ -38,6 +38,7 @@ class Connection(Protocol):
         "_takes_input",
         "_transport",
         "slot",
+        "surplus",
     )
 
     def __init__(self, app: "App") -> None:
@@ -67,6 +68,8 @@ class Connection(Protocol):
         encrypted = transport.get_extra_info("sslcontext") is not None
         self._transport.set_write_buffer_limits(high=limits.WRITE_BUFFER if encrypted else 0)
         self._app.connections.add(self)
+        # One too many: it is turned away, not those that were there before.
+        self.surplus = self._app.full
         self._app.wheel.set(self, limits.HEAD_TIMEOUT)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  asyncio's signature
@@ -247,6 +250,9 @@ class Connection(Protocol):
             return
         held = self._exchange is not None
         self._exchange = self._request = None
+        if self._extra and any(name == "Vary" for name, _ in response.headers):
+            # One line: some caches heed only one. A response of its own says Origin among others.
+            self._extra = tuple(header for header in self._extra if header[0] != "Vary")
         if request.keep_alive and not self._extra and not request.http_1_0 and request.method != "HEAD":
             # Rendered once for all that are answered the same.
             raw = response.raw
@@ -289,7 +295,7 @@ class Connection(Protocol):
 
     def write(self, data: bytes) -> None:
         """See Carrier."""
-        if not self._transport.is_closing():
+        if not self._closing and not self._transport.is_closing():
             self._transport.write(data)
 
     @property

@@ -81,7 +81,7 @@ class Routes:
                 (("Allow", "GET, HEAD, POST, OPTIONS"),),
             )
         asked = self._asks.read(request, names)
-        return self._turn_away(request, asked) or self._read(request, asked, connection)
+        return self._turn_away(request, asked, connection) or self._read(request, asked, connection)
 
     def _batch(self, request: Request, connection: "Connection") -> Response | None:
         if request.method == "OPTIONS":
@@ -92,14 +92,15 @@ class Routes:
             )
         return publish_batch(self._app.hub, request, connection)
 
-    def _turn_away(self, request: Request, asked: Ask) -> Response | None:
+    def _turn_away(self, request: Request, asked: Ask, connection: "Connection") -> Response | None:
         """Turn new readers away while the server stops or is full, each to another moment.
 
         While it stops, who is connected is served until its turn to leave comes: else all the
         waiters that one message answers would be turned away in the same second.
         """
         streams = asked.transport in (Transport.SSE, Transport.WEB_SOCKET)
-        if not self._app.full and not (self._app.draining and streams):
+        too_many = connection.surplus and self._app.full
+        if not too_many and not (self._app.draining and streams):
             return None
         request.keep_alive = False
         retry_ms = self._app.retry_ms()

@@ -14,6 +14,9 @@ from tidings.wire.http import JSON, NO_STORE, Headers, Response
 Answer = Response
 
 _NOTHING: Final = ()
+# What else of a request than its URL decides over the answer: a cache must not hand a poll's answer to
+# an EventSource or a WebSocket that asks for the same URL.
+_VARY: Final = ("Vary", "Accept, Last-Event-ID, Origin, Prefer, Upgrade")
 
 
 def look(hub: Hub, ask: Ask) -> tuple[Place, Slice]:
@@ -84,8 +87,9 @@ def respond(
     body = envelope.answer(messages, cursor, gaps, more=more, advice=advice)
     # What follows a cursor never changes, so a shared cache may keep an answer that tells some of
     # it. An empty one it may not: that would hide the first message from all who ask alike.
-    cached = ("Cache-Control", f"public, max-age={max_age:g}") if messages and max_age else NO_STORE
-    return Response(200, (JSON, cached, etag, *headers), body)
+    kept = messages and max_age
+    cached = (("Cache-Control", f"public, max-age={max_age:g}"), _VARY) if kept else (NO_STORE,)
+    return Response(200, (JSON, *cached, etag, *headers), body)
 
 
 def preference(wait: float) -> Headers:

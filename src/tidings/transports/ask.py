@@ -100,7 +100,8 @@ def _read(request: Request, names: str, most_channels: int, max_age: Rules[float
         wait=_wait(request) if transport is Transport.LONG_POLLING else 0.0,
         known=request.headers.get("if-none-match"),
         # One channel that is not public keeps the whole answer out of shared caches.
-        max_age=min(max_age.of(channel) for channel in channels) if max_age and channels else 0.0,
+        # What follows a cursor stays what it is; what the last 20 messages are does not.
+        max_age=min(map(max_age.of, channels)) if max_age and isinstance(start, After) else 0.0,
     )
 
 

@@ -85,8 +85,11 @@ class EventStream(Subscriber):
     def pushed_back(self) -> None:
         """Leave the cohort with a cursor: the history, not a queue, keeps what comes meanwhile."""
         self._carrier.timer(limits.WRITE_TIMEOUT)
+        # Only who was live has fallen behind. Who catches up is given its time, and who is being
+        # told its end is not told another.
+        was_live = self.cohort is not None
         self._hub.pause(self)
-        if self._hub.places.closes_slow(self.channels):
+        if was_live and self._hub.places.closes_slow(self.channels):
             self._end("too_slow", "This reader is too slow for the channel; come back.", limits.RETRY_MS)
 
     def took_again(self) -> None:
@@ -98,6 +101,7 @@ class EventStream(Subscriber):
         """Say when to come back, and end; not before all that was published is written."""
         if self._hub.is_behind(self):
             return False
+        self._hub.unsubscribe(self)
         self._carrier.write(event_stream.event("advice", {"reconnect_within_ms": reconnect_within_ms}))
         self._end("shutting_down", "The server is shutting down; come back.", randrange(reconnect_within_ms))  # noqa: S311  jitter, not a secret
         return True

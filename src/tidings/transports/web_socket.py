@@ -323,8 +323,11 @@ class WebSocket(Subscriber):
         """Leave the cohort with a cursor, and hear nothing that would need an answer."""
         self._carrier.timer(limits.WRITE_TIMEOUT)
         self._carrier.pause_reading()
+        # Only who was live has fallen behind. Who catches up is given its time, and who is being
+        # told its end is not told another.
+        was_live = self.cohort is not None
         self._hub.pause(self)
-        if not self._ended and self._hub.places.closes_slow(self.channels):
+        if was_live and self._hub.places.closes_slow(self.channels):
             self._close(CODES["too_slow"].close, "too slow")
 
     def took_again(self) -> None:
