@@ -267,6 +267,9 @@ def frames(data: bytes) -> list[dict[str, dict[str, object]]]:
     """Return the JSON of unmasked text frames, all whole."""
     found = []
     while data:
+        if data[0] == 0x88:
+            assert len(data) == 2 + data[1], "nothing follows a close"
+            break
         assert data[0] == 0x81
         size, start = data[1], 2
         if size == 126:

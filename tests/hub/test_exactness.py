@@ -176,6 +176,26 @@ class Exactness(RuleBasedStateMachine):
             del connection.written[len(connection.written) // 2 + 1 :]
             reader.read()
 
+    @rule(index=CLIENTS)
+    def drain(self, index: int) -> None:
+        """The server would like to be rid of a client: not before it was written all that was delivered."""
+        connection = self.connections.get(index)
+        if connection is None or connection.response is not None or connection.pushed_back:
+            return
+        connection.push_back_after = None
+        assert connection.exchange is not None
+        client, reader = self.clients[index], self.readers.get(index)
+        if not connection.exchange.drain(1_000):
+            assert self.world.hub.position > client.position, "who has everything may go"
+            return
+        if reader is None:
+            return  # a waiter was answered; the answer is judged like any other
+        reader.read()
+        client.has_everything()
+        assert connection.closed
+        del self.connections[index], self.readers[index]
+        connection.exchange.lost()
+
     # --- what must hold ---------------------------------------------------------------------------
 
     @invariant()
