@@ -234,6 +234,8 @@ class Publisher:
                 said: dict[str, Any] = msgspec.json.decode(await self._socket.said())
                 if "advice" in said or "end" in said:
                     continue
+                if said.get("error", {}).get("code") == "shutting_down":
+                    raise Cut("the server stops")
                 if "ok" not in said or said.get("ref") not in waiting:
                     raise Malformed(f"a publish was answered {str(said)[:300]}")
                 one = waiting.pop(said["ref"])
