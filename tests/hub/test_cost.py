@@ -145,3 +145,21 @@ def test_those_that_come_back_to_the_same_place_share_a_rendering(world: World) 
         reader.begin(world.hub.places.locate(("news",), Earliest()))
         assert connection.writes == 2, "what is said first, and one joined write"
     assert world.hub.stats.renderings - before == 1
+
+
+def test_a_reader_that_is_paused_within_its_catching_up_is_told_nothing_twice() -> None:
+    world = World(Retention(), write_buffer=300)
+    for n in range(12):
+        world.publish("news", b'"%d %s"' % (n, b"x" * 90))
+    world.deliver()
+    connection = RecordingConnection()
+    reader = EventStream(world.hub, ("news",), connection)
+    connection.open(reader, Response(200), takes_input=False)
+    reader.begin(world.hub.places.locate(("news",), Earliest()))
+    while world.hub.cohorts.live == 0:  # again and again, so that turns of its own are still to come
+        connection.push_back()
+        connection.take_again()
+    world.publish("news", b'"last"')
+    world.deliver()
+    world.settle()
+    assert b"".join(connection.written).count(b"\ndata: ") == 1 + 12 + 1

@@ -174,6 +174,8 @@ class Hub:
     def pause(self, subscriber: Subscriber) -> None:
         """Stop writing: its connection pushes back. It keeps its place."""
         subscriber.paused = True
+        # Else its turn would come when it has gone on already, perhaps is live and has no position.
+        self._refilling.pop(subscriber, None)
         self.cohorts.leave(subscriber, self._written)
 
     def resume(self, subscriber: Subscriber) -> None:
