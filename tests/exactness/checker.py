@@ -164,14 +164,19 @@ def _acknowledged(book: Book, log: Log, publisher: str, number: int, channel: st
         if heard is None:
             return [f"{who} is of an epoch that no life had"]
         # Behind the last thing that the truth heard a life may have ended with a kill.
-        if heard and cursor.position < heard[-1]:
+        # A value that had a newer one before anyone came to hear it is told to nobody.
+        unheard = channel.startswith("state.") and log.between(
+            channel, cursor.epoch, cursor.position, heard[-1] if heard else 0
+        )
+        if heard and cursor.position < heard[-1] and not unheard:
             return [f"{who} is not in the log, which goes to {heard[-1]}"]
         return []
     if (entry.publisher, entry.number, entry.channel) != (publisher, number, channel):
         return [f"{who} is {entry.publisher} {entry.number} on {entry.channel} in the log"]
     heard = book.truth[cursor.epoch]
     index = bisect_left(heard, cursor.position)
-    if heard and cursor.position < heard[-1] and heard[index] != cursor.position:
+    superseded = log.is_superseded(channel, cursor.epoch, cursor.position)
+    if heard and cursor.position < heard[-1] and heard[index] != cursor.position and not superseded:
         return [f"{who} was never sent to the undisturbed subscriber, which heard up to {heard[-1]}"]
     return []
 
