@@ -136,6 +136,8 @@ def subscribers(
         *("--rearm", str(rearm)),
         *("--lazy", str(lazy)),
     ]
+    if server.dialect != "plain":
+        command += ["--dialect", server.dialect]
     if server.hello:
         command += ["--hello", server.hello]
     for header in server.headers:

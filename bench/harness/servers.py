@@ -33,7 +33,10 @@ class Server:
 
     `targets` is the path to subscribe at, by transport; `{n}` in it is the channel's number where
     there are several. `prefix` begins every WebSocket message that counts; "" counts all data frames.
-    `hello` is a text frame that subscribes, where the path does not.
+    `hello` is a text frame that subscribes, where the path does not. `dialect` is what a client must say and
+    understand besides (the generator's --dialect): "plain" is nothing. `note` says in the tables what
+    the server does less or otherwise. `prepare` installs what it needs, and raises RuntimeError with the reason
+    where that cannot be had here.
     """
 
     name: str
@@ -43,6 +46,9 @@ class Server:
     content_type: str = "application/json"
     prefix: str = '{"message":'
     hello: str = ""
+    dialect: str = "plain"
+    note: str = ""
+    prepare: Callable[[], None] = lambda: None
     headers: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
