@@ -7,6 +7,8 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
+from weakref import WeakValueDictionary
 
 from tidings.core.history import Retention
 from tidings.core.message import Cursor, Draft, Durability, Message, Receipt
@@ -83,6 +85,7 @@ class World:
             clock=lambda: self.now,
             monotonic=lambda: self.now,
             soon=self.soon.append,
+            send=send,
             write_buffer=self.write_buffer,
         )
 
@@ -104,16 +107,33 @@ class World:
                 callback()
 
 
-class RecordingConnection:
-    """A Carrier that keeps what is written, and pushes back when it is told to."""
+_descriptors = count(10)
+_open: "WeakValueDictionary[int, RecordingConnection]" = WeakValueDictionary()
 
-    def __init__(self) -> None:
+
+def send(descriptor: int, data: bytes) -> int:
+    """Write to a descriptor as `os.write` does."""
+    return _open[descriptor].take(data)
+
+
+class RecordingConnection:
+    """A Carrier that keeps what is written, and pushes back when it is told to.
+
+    With `direct` the hub may send to its descriptor, which takes part of the bytes where it is to push back.
+    """
+
+    def __init__(self, *, direct: bool = True) -> None:
+        self.descriptor = next(_descriptors) if direct else None
+        if self.descriptor is not None:
+            _open[self.descriptor] = self
         self.exchange: Exchange | None = None
         self.written: list[bytes] = []
         self.response: Response | None = None
         self.push_back_after: int | None = None  # writes
         self.pushed_back = False
         self.closed = False
+        self.breaks = False
+        self.writes_refused = 0
         self.writes = 0
 
     def hold(self, exchange: Exchange) -> None:
@@ -129,12 +149,30 @@ class RecordingConnection:
     def write(self, data: bytes) -> None:
         assert not self.closed, "written to after it was closed"
         assert not self.pushed_back, "written to while it pushes back"
+        if self.breaks:
+            self.writes_refused += 1
+            raise RuntimeError("the transport is closing")  # as uvloop does
         self.written.append(data)
         self.writes += 1
         if self.push_back_after is not None:
             self.push_back_after -= 1
             if self.push_back_after <= 0:
                 self.push_back()
+
+    def take(self, data: bytes) -> int:
+        """Do what the kernel does: take all bytes, or only some when it is about to push back, or none."""
+        assert not self.closed, "sent to after it was closed"
+        assert not self.pushed_back, "sent to while it pushes back"
+        if self.breaks:
+            raise BrokenPipeError
+        if self.push_back_after is None or self.push_back_after > 1:
+            self.write(data)
+            return len(data)
+        part = len(data) // 3
+        if part % 2:
+            raise BlockingIOError
+        self.written.append(data[:part])
+        return part
 
     def push_back(self) -> None:
         assert self.exchange is not None
@@ -264,9 +302,9 @@ class StreamReader:
 
 
 def frames(data: bytes) -> list[dict[str, dict[str, object]]]:
-    """Return the JSON of unmasked text frames, all whole."""
+    """Return the JSON of unmasked text frames; the last one may have been cut with its connection."""
     found = []
-    while data:
+    while len(data) >= 2:
         if data[0] == 0x88:
             assert len(data) == 2 + data[1], "nothing follows a close"
             break
@@ -276,6 +314,8 @@ def frames(data: bytes) -> list[dict[str, dict[str, object]]]:
             size, start = int.from_bytes(data[2:4], "big"), 4
         elif size == 127:
             size, start = int.from_bytes(data[2:10], "big"), 10
+        if len(data) < start + size:
+            break
         found.append(json.loads(data[start : start + size]))
         data = data[start + size :]
     return found

@@ -133,14 +133,17 @@ class Exactness(RuleBasedStateMachine):
     @rule(
         index=CLIENTS,
         web_socket=st.booleans(),
+        direct=st.booleans(),
         otherwise=st.sampled_from([Now(), Earliest(), RewindCount(3)]),
         push_back_after=st.sampled_from([None, None, 1, 2, 3]),
     )
-    def stream(self, index: int, web_socket: bool, otherwise: Start, push_back_after: int | None) -> None:
+    def stream(
+        self, index: int, web_socket: bool, direct: bool, otherwise: Start, push_back_after: int | None
+    ) -> None:
         if index in self.connections:
             return
         client = self.clients[index]
-        connection = self.connections[index] = RecordingConnection()
+        connection = self.connections[index] = RecordingConnection(direct=direct)
         connection.push_back_after = push_back_after
         hub = self.world.hub
         exchange = (WebSocket if web_socket else EventStream)(hub, client.channels, connection)

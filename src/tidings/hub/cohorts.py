@@ -29,11 +29,22 @@ class Subscriber:
     """One client's interest in some channels.
 
     A transport makes one, with the `write` of its connection, and gives it to `Hub.subscribe`.
+    `descriptor` is the connection's, where bytes that are sent on it need no `write` in between.
     `once` subscribers are written one batch and then forgotten: parked long-polls. One that waited
     for this node to catch up with its cursor is written None, and asks again.
     """
 
-    __slots__ = ("channels", "cohort", "floors", "once", "paused", "position", "rendering", "write")
+    __slots__ = (
+        "channels",
+        "cohort",
+        "descriptor",
+        "floors",
+        "once",
+        "paused",
+        "position",
+        "rendering",
+        "write",
+    )
 
     def __init__(
         self,
@@ -41,11 +52,13 @@ class Subscriber:
         rendering: Rendering,
         write: Callable[[Any], object],
         *,
+        descriptor: int | None = None,
         once: bool = False,
     ) -> None:
         self.channels = channels
         self.rendering = rendering
         self.write = write
+        self.descriptor = descriptor
         self.once = once
         # Only what is not live has a position: everything up to it has been written.
         self.position = 0
@@ -56,16 +69,20 @@ class Subscriber:
 
 
 class Cohort:
-    """Live subscribers of the same channels that are written the same bytes."""
+    """Live subscribers of the same channels that are written the same bytes.
 
-    __slots__ = ("channels", "key", "members", "once", "rendering", "written_at")
+    The members of a `direct` one all have a descriptor, and are found by it.
+    """
 
-    def __init__(self, channels: tuple[str, ...], rendering: Rendering, *, once: bool, key: Hashable) -> None:
-        self.channels = channels
-        self.rendering = rendering
-        self.once = once
+    __slots__ = ("channels", "direct", "key", "members", "once", "rendering", "written_at")
+
+    def __init__(self, like: Subscriber, key: Hashable) -> None:
+        self.channels = like.channels
+        self.rendering = like.rendering
+        self.once = like.once
+        self.direct = like.descriptor is not None
         self.key = key
-        self.members: dict[Subscriber, Callable[[Any], object]] = {}
+        self.members: dict[int, Subscriber] = {}
         self.written_at = -math.inf
 
 
@@ -101,14 +118,14 @@ class Cohorts:
         """Make `subscriber` live. It has been written everything."""
         if not subscriber.channels:
             return
-        key = (subscriber.channels, subscriber.rendering, subscriber.once)
+        direct = subscriber.descriptor is not None
+        key = (subscriber.channels, subscriber.rendering, subscriber.once, direct)
         cohort = self._by_key.get(key)
         if cohort is None:
-            cohort = Cohort(subscriber.channels, subscriber.rendering, once=subscriber.once, key=key)
-            self._by_key[key] = cohort
+            cohort = self._by_key[key] = Cohort(subscriber, key)
             for channel in cohort.channels:
                 self._by_channel.setdefault(channel, {})[cohort] = None
-        cohort.members[subscriber] = subscriber.write
+        cohort.members[_number(subscriber)] = subscriber
         subscriber.cohort = cohort
         subscriber.floors = None
 
@@ -119,16 +136,17 @@ class Cohorts:
             return
         subscriber.cohort = None
         subscriber.position = position
-        del cohort.members[subscriber]
+        del cohort.members[_number(subscriber)]
         if not cohort.members:
             self._disband(cohort)
 
-    def dismiss(self, cohort: Cohort) -> Sequence[Callable[[Any], object]]:
-        """Forget `cohort` and its members; return their writes."""
-        for subscriber in cohort.members:
+    def dismiss(self, cohort: Cohort) -> Sequence[Subscriber]:
+        """Forget `cohort`, and return who was in it."""
+        members = tuple(cohort.members.values())
+        for subscriber in members:
             subscriber.cohort = None
         self._disband(cohort)
-        return tuple(cohort.members.values())
+        return members
 
     def _disband(self, cohort: Cohort) -> None:
         del self._by_key[cohort.key]
@@ -139,15 +157,44 @@ class Cohorts:
                 del self._by_channel[channel]
 
 
-def write_each(writes: Iterable[Callable[[Any], object]], data: Any) -> None:
-    """Call each of `writes` with `data`. One that fails never stops the walk, and costs it nothing else."""
-    rest = iter(writes)
+def _number(subscriber: Subscriber) -> int:
+    """Return what finds `subscriber` in its cohort."""
+    return id(subscriber) if subscriber.descriptor is None else subscriber.descriptor
+
+
+def send_each(cohort: Cohort, data: bytes, send: Callable[[int, bytes], int]) -> int:
+    """Call `send` with the descriptor of each member of a direct cohort; return how many members there were.
+
+    That is the kernel's `send` and next to nothing else. What it does not take goes the long way, through the
+    connection, which then pushes back. A member is looked up only then: touching a thousand objects
+    between a thousand calls of the kernel costs more than the loop.
+    """
+    size = len(data)
+    descriptors = tuple(cohort.members)
+    rest = iter(descriptors)
+    descriptor = sent = 0
     while True:
         try:
-            for write in rest:
-                write(data)
-            return
+            for descriptor in rest:
+                sent = 0
+                sent = send(descriptor, data)
+                if sent != size:
+                    break
+            else:
+                return len(descriptors)
+        except OSError:
+            pass  # it would block, or the connection is breaking: its own `write` finds out
+        # Not there any more: it has left during this walk.
+        if (subscriber := cohort.members.get(descriptor)) is not None:
+            write_each((subscriber,), data[sent:])
+
+
+def write_each(subscribers: Iterable[Subscriber], data: Any) -> None:
+    """Write `data` to each of `subscribers`. One that fails never stops the walk."""
+    for subscriber in subscribers:
+        try:
+            subscriber.write(data)
         except Exception:
             # uvloop raises where asyncio warns when a transport has just closed; its
-            # connection_lost follows and takes the subscriber out. The iterator goes on behind it.
+            # connection_lost follows and takes the subscriber out.
             _log.debug("a write to a closing connection failed", exc_info=True)

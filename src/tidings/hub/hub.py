@@ -17,6 +17,7 @@ between two calls into the hub nothing that was delivered waits to be written to
 """
 
 import math
+import os
 from asyncio import Future
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
@@ -26,7 +27,7 @@ from tidings.core.errors import Refusal
 from tidings.core.history import History, Retention
 from tidings.core.message import Draft, Message, Receipt
 from tidings.core.patterns import Rules, SlowPolicy
-from tidings.hub.cohorts import Cohort, Cohorts, Subscriber, write_each
+from tidings.hub.cohorts import Cohort, Cohorts, Subscriber, send_each, write_each
 from tidings.hub.places import Place, Places
 from tidings.hub.shared import SharedAnswers
 from tidings.hub.stats import Stats
@@ -48,6 +49,7 @@ class Hub:
 
     `clock` returns seconds since the Unix epoch, `monotonic` those of the event loop; `soon` calls a
     function in the next turn of the loop.
+    `send` writes bytes to a descriptor and returns how many it took, as `os.write` does.
     `write_buffer` bounds the bytes of one joined write; `slow` says what becomes of readers that
     are behind.
     """
@@ -60,6 +62,7 @@ class Hub:
         clock: Callable[[], float],
         monotonic: Callable[[], float],
         soon: Callable[[Callable[[], None]], object],
+        send: Callable[[int, bytes], int] = os.write,
         write_buffer: int = limits.WRITE_BUFFER,
         slow: Rules[SlowPolicy] | None = None,
     ) -> None:
@@ -76,6 +79,7 @@ class Hub:
         self._clock = clock
         self._monotonic = monotonic
         self._soon = soon
+        self._send = send
         self._write_buffer = write_buffer
         # What has been written to whoever is paused right now: during a walk the end of the chunk
         # that is being written, else `position`.
@@ -127,7 +131,7 @@ class Hub:
             for subscriber in [s for s in self._ahead if not self._is_ahead(s)]:
                 del self._ahead[subscriber]
                 if subscriber.once:
-                    write_each((subscriber.write,), None)
+                    write_each((subscriber,), None)
                 else:
                     self.refill(subscriber)
 
@@ -143,19 +147,23 @@ class Hub:
             # Whoever pushes back now has this chunk and no more.
             self._written = chunk[-1].position
             cohort.written_at = self._monotonic()
-            writes = tuple(cohort.members.values())
-            self.stats.writes += len(writes)
-            self.stats.delivered += len(writes) * len(chunk)
-            write_each(writes, data)
+            if cohort.direct:
+                writes = send_each(cohort, data, self._send)
+            else:
+                members = tuple(cohort.members.values())
+                writes = len(members)
+                write_each(members, data)
+            self.stats.writes += writes
+            self.stats.delivered += writes * len(chunk)
         self._written = self.position
 
     def _answer(self, cohort: Cohort, messages: list[Message]) -> None:
         """Write one batch to subscribers that wait for nothing more, and forget them first."""
-        writes = self.cohorts.dismiss(cohort)
+        members = self.cohorts.dismiss(cohort)
         self.stats.renderings += 1
-        self.stats.writes += len(writes)
-        self.stats.delivered += len(writes) * len(messages)
-        write_each(writes, cohort.rendering.messages(messages))
+        self.stats.writes += len(members)
+        self.stats.delivered += len(members) * len(messages)
+        write_each(members, cohort.rendering.messages(messages))
 
     # --- who listens ------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ Invariant: at most one exchange occupies the connection; requests behind it wait
 """
 
 import logging
+import os
 from asyncio import BaseTransport, Protocol, Transport
 from typing import TYPE_CHECKING, cast
 
@@ -302,6 +303,16 @@ class Connection(Protocol):
     def writer(self) -> Writer:
         """See Carrier."""
         return self._transport.write
+
+    @property
+    def descriptor(self) -> int | None:
+        """See Carrier."""
+        transport = self._transport
+        if os.name != "posix" or transport.get_extra_info("sslcontext") is not None:
+            return None
+        sock = transport.get_extra_info("socket")
+        number: int = -1 if sock is None else sock.fileno()
+        return None if number < 0 else number
 
     def timer(self, seconds: float) -> None:
         """See Carrier."""

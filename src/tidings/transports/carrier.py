@@ -52,6 +52,10 @@ class Carrier(Protocol):
     def writer(self) -> "Writer":
         """The bare write of the connection, for the hub to call: nothing of ours in between."""
 
+    @property
+    def descriptor(self) -> int | None:
+        """Where the hub may send while the connection takes bytes; None where bytes go out changed (TLS)."""
+
     def timer(self, seconds: float) -> None:
         """Call `Exchange.expired` once, not before `seconds` are over. A new call replaces the last."""
 

@@ -48,7 +48,7 @@ class EventStream(Subscriber):
     __slots__ = ("_carrier", "_hub", "_rotates_at")
 
     def __init__(self, hub: Hub, channels: tuple[str, ...], carrier: Carrier) -> None:
-        super().__init__(channels, event_stream, carrier.writer)
+        super().__init__(channels, event_stream, carrier.writer, descriptor=carrier.descriptor)
         self._hub = hub
         self._carrier = carrier
         # Streams end by themselves, at different ages: a deploy then looks like any other day.

@@ -97,7 +97,7 @@ class WebSocket(Subscriber):
     )
 
     def __init__(self, hub: Hub, channels: tuple[str, ...], carrier: Carrier) -> None:
-        super().__init__(channels, web_socket, carrier.writer)
+        super().__init__(channels, web_socket, carrier.writer, descriptor=carrier.descriptor)
         self._hub = hub
         self._carrier = carrier
         self._protocol: Protocol | None = None
