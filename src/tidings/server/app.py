@@ -21,6 +21,7 @@ from tidings.logs import open_log
 from tidings.server.config import Settings, is_loopback
 from tidings.server.connection import Connection
 from tidings.server.listener import listen, remove_unix_socket
+from tidings.server.reader import Questions
 from tidings.server.routes import Routes
 from tidings.server.wheel import Wheel
 
@@ -37,6 +38,7 @@ class App:
         self.wheel = Wheel(loop)
         self.connections: set[Connection] = set()
         self.requests = 0
+        self.questions = Questions()
         self.draining = False
         self.address = ""
         retention = Retention(settings.history_count, settings.history_age, settings.history_bytes)

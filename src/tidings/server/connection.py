@@ -29,6 +29,7 @@ class Connection(Protocol):
     __slots__ = (
         "_app",
         "_backlog",
+        "_closes_behind",
         "_closing",
         "_exchange",
         "_extra",
@@ -48,6 +49,7 @@ class Connection(Protocol):
         self._reader: RequestReader | None = None
         # The request that is being answered, and the headers that its answer bears besides its own.
         self._request: Request | None = None
+        self._closes_behind = False
         self._extra: Headers = ()
         self._exchange: Exchange | None = None
         self._streams = False
@@ -101,8 +103,15 @@ class Connection(Protocol):
             self._wait(data)
             return
         reader = self._reader
+        if (reader is None or not reader.in_message) and (
+            known := self._app.questions.known(data)
+        ) is not None:
+            self._serve(known)
+            if self._exchange is not None:
+                self._reader = None
+            return
         if reader is None:
-            reader = self._reader = RequestReader(self._accept, self._proceed)
+            reader = self._reader = RequestReader(self._accept, self._proceed, self._app.questions)
         begun = reader.begun
         try:
             rest = reader.feed(data)
@@ -201,25 +210,30 @@ class Connection(Protocol):
 
     def _serve(self, request: Request) -> None:
         self._request = request
+        self._closes_behind = not request.keep_alive
         self._extra = ()
         self._app.requests += 1
         try:
             response = self._app.routes.serve(request, self)
         except Refusal as refusal:
             if "upgrade" in request.headers or refusal.kind.code == "shutting_down":
-                request.keep_alive = False
+                self._closes_behind = True
             response = http.refusal(refusal)
         except Exception:
             _log.exception("failed on %s %s", request.method, request.path)
             if self._streams:
                 self.abort()  # a head has gone: no other answer can follow it
                 return
-            request.keep_alive = False
+            self._closes_behind = True
             response = http.refusal(
                 Refusal("internal", "The server failed on this request; its log says why.")
             )
         if response is not None:
             self.reply(response)
+
+    def close_behind(self) -> None:
+        """Close the connection when the request that is being served is answered."""
+        self._closes_behind = True
 
     def add_headers(self, headers: Headers) -> None:
         """Add `headers` to the answer of the request that is being served."""
@@ -254,24 +268,25 @@ class Connection(Protocol):
         if self._extra and any(name == "Vary" for name, _ in response.headers):
             # One line: some caches heed only one. A response of its own says Origin among others.
             self._extra = tuple(header for header in self._extra if header[0] != "Vary")
-        if request.keep_alive and not self._extra and not request.http_1_0 and request.method != "HEAD":
+        closes = self._closes_behind
+        if not closes and not self._extra and not request.http_1_0 and request.method != "HEAD":
             # Rendered once for all that are answered the same.
             raw = response.raw
             if raw is None:
                 raw = response.raw = http.response(response, self._app.unix_seconds())
             self._transport.write(raw)
         else:
-            if request.http_1_0 and request.keep_alive:
+            if request.http_1_0 and not closes:
                 self._extra += (("Connection", "keep-alive"),)
             raw = http.response(
                 response,
                 self._app.unix_seconds(),
                 extra=self._extra,
-                close=not request.keep_alive,
+                close=closes,
                 body=request.method != "HEAD",
             )
             self._transport.write(raw)
-        if not request.keep_alive:
+        if closes:
             self.finish()
             return
         if not self._paused:
@@ -364,8 +379,7 @@ class Connection(Protocol):
         if self._closing:
             return True
         if self._exchange is not None:
-            if self._request is not None:
-                self._request.keep_alive = False
+            self._closes_behind = True
             return self._exchange.drain(reconnect_within_ms)
         if self._paused or (self._reader is not None and self._reader.in_message):
             return False

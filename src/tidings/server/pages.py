@@ -1,9 +1,11 @@
-"""The pages and their files, under a strict Content-Security-Policy.
+"""The pages and their files, under a strict Content-Security-Policy; and the browser SDK, /tidings.js.
 
-Owns: which files there are, and that nothing runs that is inline or from elsewhere. Does not own:
-their content.
+Owns: which files there are, that nothing runs that is inline or from elsewhere, and that what a
+browser has already is not sent again. Does not own: their content.
 """
 
+import hashlib
+from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Final
@@ -31,32 +33,56 @@ _SAFE: Final[Headers] = (
     ),
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "no-referrer"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
 )
+_OURS: Final[Headers] = (*_SAFE, ("Cross-Origin-Resource-Policy", "same-origin"))
+# Pages of other origins load the SDK; whether they may connect is asked when they do (guards.py).
+_ANYBODYS: Final[Headers] = (
+    *_SAFE,
+    ("Cross-Origin-Resource-Policy", "cross-origin"),
+    ("Access-Control-Allow-Origin", "*"),
+)
+_SDK: Final = "/tidings.js"
 
 
 class Pages:
     """The files under tidings/web, read once at the start: what a request names is only looked up."""
 
     def __init__(self) -> None:
-        self._files: dict[str, tuple[str, bytes]] = {}
+        # By path: the headers that every answer bears, the type, and the content.
+        self._files: dict[str, tuple[Headers, str, bytes]] = {}
         root = files("tidings") / "web"
         if root.is_dir():
             self._load(root, "/web/")
-        if "/web/index.html" in self._files:
-            self._files["/"] = self._files["/web/index.html"]
+        for path, file in (("/", "/web/index.html"), (_SDK, "/web" + _SDK)):
+            if file in self._files:
+                self._files[path] = self._files[file]
 
     def _load(self, folder: Traversable, prefix: str) -> None:
         for entry in folder.iterdir():
+            path = prefix + entry.name
             if entry.is_dir():
-                self._load(entry, f"{prefix}{entry.name}/")
+                self._load(entry, path + "/")
             elif (kind := _TYPES.get(entry.name.rpartition(".")[2])) is not None:
-                self._files[prefix + entry.name] = (kind, entry.read_bytes())
+                body = entry.read_bytes()
+                # no-cache: a browser asks each time, and is told 304 as long as nothing has changed.
+                cached = (("Cache-Control", "no-cache"), ("ETag", _tag(body)))
+                safe = _ANYBODYS if path == "/web" + _SDK else _OURS
+                self._files[path] = ((*cached, *safe), kind, body)
 
-    def get(self, path: str) -> Response:
-        """Return the file at `path`, or refuse with `not_found`."""
+    def get(self, path: str, known: str | None = None) -> Response:
+        """Return the file at `path`, or refuse with `not_found`.
+
+        `known` is the request's If-None-Match: who has these very bytes is answered 304.
+        """
         found = self._files.get(path)
         if found is None:
             raise Refusal("not_found", "There is nothing at this path; channels are under /channels/NAME.")
-        kind, body = found
-        return Response(200, (("Content-Type", kind), ("Cache-Control", "no-cache"), *_SAFE), body)
+        headers, kind, body = found
+        if known is not None and _tag(body) in known:
+            return Response(304, headers)
+        return Response(200, (("Content-Type", kind), *headers), body)
+
+
+@cache
+def _tag(body: bytes) -> str:
+    return f'"{hashlib.sha256(body).hexdigest()[:16]}"'

@@ -6,6 +6,9 @@ the routes, the deadlines. A refusal raised here ends the connection: what follo
 A client sends the same header section with every request. One that the parser has taken is remembered
 by its bytes, and a request that comes whole and bears it is cut out by hand: its first line and the
 length of its body are all that can differ. Whatever is not exactly so goes to the parser.
+
+Clients at the same place ask the very same bytes. A question that came whole and alone is remembered by all
+of its bytes, with what it was found to mean (`Questions`).
 """
 
 import re
@@ -32,10 +35,29 @@ class _KnownSection:
 _REMEMBERED: Final = 1_000  # header sections
 _SECTION_BYTES: Final = 2_048  # longer ones are not remembered
 _known: dict[bytes, _KnownSection] = {}
+_QUESTIONS: Final = 4_000  # whole requests
+_QUESTION_BYTES: Final = 1_024  # longer ones are not remembered
 # A subset of what the parser takes, so that nothing passes here that it would refuse.
 _FIRST_LINE: Final = re.compile(rb"(GET|POST) (/[A-Za-z0-9._~:/?&=,%+@-]{0,2000}) HTTP/1\.1\r\n").match
 # A well-formed first line, of whatever method.
 _ANY_REQUEST: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} [!-~]{1,8192} HTTP/1\.[01]\r\n").match
+
+
+class Questions:
+    """Requests that ask and change nothing, by all of their bytes. What they mean is their server's own."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Request] = {}
+        # The request that `data` is, if it came before; else None.
+        self.known = self._known.get
+
+    def remember(self, data: bytes, request: Request) -> None:
+        """Remember that `data` is `request`, if it is one of which only first line and body are its own."""
+        if request.method != "GET" or request.body or not request.keep_alive or len(data) > _QUESTION_BYTES:
+            return
+        if len(self._known) >= _QUESTIONS:
+            self._known.clear()
+        self._known[data] = request
 
 
 class RequestReader:
@@ -43,6 +65,7 @@ class RequestReader:
 
     `accept` takes each and says whether another may follow now. `proceed` hears that a head is
     complete and its body awaited, and whether the client waits for a word (100 Continue).
+    `questions` is where those that came whole and alone are kept.
     """
 
     __slots__ = (
@@ -55,6 +78,8 @@ class RequestReader:
         "_most_bytes",
         "_parser",
         "_proceed",
+        "_question",
+        "_questions",
         "_section",
         "_target",
         "_upgrades",
@@ -63,11 +88,16 @@ class RequestReader:
         "in_message",
     )
 
-    def __init__(self, accept: Callable[[Request], bool], proceed: Callable[[bool], None]) -> None:
+    def __init__(
+        self, accept: Callable[[Request], bool], proceed: Callable[[bool], None], questions: Questions
+    ) -> None:
         self._accept = accept
         self._proceed = proceed
+        self._questions = questions
         self._parser = httptools.HttpRequestParser(self)
         self._wanted = True
+        # The last request that was cut by hand: only its first line and its body were its own.
+        self._question: Request | None = None
         self._section = b""  # the header section of the request that is read, where it came in one piece
         self.in_message = False
         self.begun = 0  # requests whose first byte has come
@@ -95,6 +125,8 @@ class RequestReader:
         Raises Refusal for what is not a request that can be answered.
         """
         self._wanted = True
+        self._question = None
+        begun, fresh = self.begun, not self.in_message
         start = 0
         while self._wanted and start < len(data):
             if not self.in_message:
@@ -113,7 +145,13 @@ class RequestReader:
                 # The callbacks count what was complete; this counts a header that never ends.
                 self._head_bytes += len(piece)
                 self._check_head()
+        if fresh and start == len(data) and self.begun == begun + 1 and not self.in_message:
+            self._remember_question(data)
         return data[start:]
+
+    def _remember_question(self, data: bytes) -> None:
+        if self._question is not None:
+            self._questions.remember(data, self._question)
 
     def _cut_known(self, data: bytes, start: int) -> int:
         """Accept the requests at `start` that bear known header sections; return where they end."""
@@ -124,19 +162,20 @@ class RequestReader:
             if known is None or len(data) < section_end + known.body_bytes:
                 break
             start = section_end + known.body_bytes
-            path, query = split_target(line[2].decode())
+            target = line[2].decode()
+            path, query = split_target(target)
             self.begun += 1
-            self._wanted = self._accept(
-                Request(
-                    line[1].decode(),
-                    line[2].decode(),
-                    known.headers,
-                    data[section_end:start],
-                    keep_alive=known.keep_alive,
-                    path=path,
-                    query=query,
-                )
+            request = Request(
+                line[1].decode(),
+                target,
+                known.headers,
+                data[section_end:start],
+                keep_alive=known.keep_alive,
+                path=path,
+                query=query,
             )
+            self._question = request
+            self._wanted = self._accept(request)
         return start
 
     def _remember(self, request: Request) -> None:

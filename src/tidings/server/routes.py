@@ -4,7 +4,7 @@ Owns: paths and methods, and when new work is refused. Does not own: what is ans
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from tidings.core import limits
@@ -16,7 +16,7 @@ from tidings.server.pages import Pages
 from tidings.server.publish import publish, publish_batch
 from tidings.transports import long_polling, polling, sse, web_socket
 from tidings.transports.ask import Ask, AskReader, Transport
-from tidings.wire.http import Request, Response
+from tidings.wire.http import Headers, Request, Response
 
 if TYPE_CHECKING:
     from tidings.server.app import App
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 
 _CHANNELS: Final = "/channels"
 _READ: Final = (("Allow", "GET, HEAD, OPTIONS"),)
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """What a request to read channels was found to ask, and what its answer bears for its origin."""
+
+    asked: Ask
+    cors: Headers
 
 
 class Routes:
@@ -51,10 +59,15 @@ class Routes:
 
     def serve(self, request: Request, connection: "Connection") -> Response | None:
         """Return the answer, or None when a transport has taken over the connection. Raises Refusal."""
+        meant: _Meaning | None = request.meaning
+        if meant is not None:
+            if meant.cors:
+                connection.add_headers(meant.cors)
+            return self._ask(request, meant.asked, connection)
         path = request.path
         if path.startswith(_CHANNELS) and (len(path) == 9 or path[9] == "/"):
-            self._check_origin(request, connection)
-            return self._channels(request, path[10:], connection)
+            cors = self._check_origin(request, connection)
+            return self._channels(request, path[10:], cors, connection)
         if path == "/publish":
             self._check_origin(request, connection)
             return self._batch(request, connection)
@@ -65,11 +78,14 @@ class Routes:
         fixed = self._fixed.get(path)
         return self._pages.get(path) if fixed is None else fixed()
 
-    def _check_origin(self, request: Request, connection: "Connection") -> None:
+    def _check_origin(self, request: Request, connection: "Connection") -> Headers:
         if cors := guards.check_origin(request, self._allowed_origins, loopback=self._loopback):
             connection.add_headers(cors)
+        return cors
 
-    def _channels(self, request: Request, names: str, connection: "Connection") -> Response | None:
+    def _channels(
+        self, request: Request, names: str, cors: Headers, connection: "Connection"
+    ) -> Response | None:
         if request.method == "OPTIONS":
             return Response(204, guards.preflight(request))
         if request.method == "POST":
@@ -81,7 +97,15 @@ class Routes:
                 (("Allow", "GET, HEAD, POST, OPTIONS"),),
             )
         asked = self._asks.read(request, names)
-        return self._turn_away(request, asked, connection) or self._read(request, asked, connection)
+        request.meaning = _Meaning(asked, cors)
+        return self._ask(request, asked, connection)
+
+    def _ask(self, request: Request, asked: Ask, connection: "Connection") -> Response | None:
+        if connection.surplus or self._app.draining:
+            turned_away = self._turn_away(asked, connection)
+            if turned_away is not None:
+                return turned_away
+        return self._read(request, asked, connection)
 
     def _batch(self, request: Request, connection: "Connection") -> Response | None:
         if request.method == "OPTIONS":
@@ -92,7 +116,7 @@ class Routes:
             )
         return publish_batch(self._app.hub, request, connection)
 
-    def _turn_away(self, request: Request, asked: Ask, connection: "Connection") -> Response | None:
+    def _turn_away(self, asked: Ask, connection: "Connection") -> Response | None:
         """Turn new readers away while the server stops or is full, each to another moment.
 
         While it stops, who is connected is served until its turn to leave comes: else all the
@@ -102,7 +126,7 @@ class Routes:
         too_many = connection.surplus and self._app.full
         if not too_many and not (self._app.draining and streams):
             return None
-        request.keep_alive = False
+        connection.close_behind()
         retry_ms = self._app.retry_ms()
         if asked.transport is Transport.SSE:
             return sse.only_retry(retry_ms)
@@ -116,7 +140,7 @@ class Routes:
             if asked.transport is Transport.WEB_SOCKET:
                 raise Refusal("method_not_allowed", "A WebSocket begins with GET.", (("Allow", "GET"),))
             if asked.transport is Transport.SSE:
-                request.keep_alive = False
+                connection.close_behind()
                 return sse.head()
             asked = replace(asked, wait=0.0)  # the head of what there is now
         match asked.transport:

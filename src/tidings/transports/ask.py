@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Final
 
 from tidings.core import limits
@@ -28,7 +29,7 @@ class Transport(StrEnum):
     WEB_SOCKET = "websocket"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ask:
     """One question. `wait` is seconds, 0 for an answer at once; `known` is the ETag the client holds.
 
@@ -42,6 +43,14 @@ class Ask:
     wait: float = 0.0
     known: str | None = None
     max_age: float = 0.0
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.channels, self.start, self.limit, self.wait, self.known))
+
+    def __hash__(self) -> int:
+        """Return what finds it among shared answers: looked up by every client that asks the same."""
+        return self._hash
 
 
 class AskReader:

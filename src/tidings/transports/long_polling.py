@@ -8,6 +8,8 @@ Waiters at the same place are one cohort: one answer is rendered, and written to
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
 
 from tidings.core import limits
 from tidings.core.message import Gap, Message
@@ -17,7 +19,7 @@ from tidings.transports.ask import Ask
 from tidings.transports.carrier import Carrier
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _SharedAnswer:
     """How a cohort of waiters is answered: the same for all that asked with the same limit and wait."""
 
@@ -40,21 +42,37 @@ class _SharedAnswer:
         raise AssertionError("a waiter that finds a gap asks again")
 
 
+_NOTHING_YET: Final = "nothing yet"
+# One object for all that are answered alike: it is what they are found by.
+_shared_answer = lru_cache(maxsize=1_000)(_SharedAnswer)
+
+
 def answer(hub: Hub, ask: Ask, carrier: Carrier) -> Answer | None:
     """Return what follows the client's cursor, or None: then `carrier` is held until there is something.
 
     Looking and beginning to wait are one step of the event loop: nothing can be published in between.
     """
+    if hub.shared.get((_NOTHING_YET, ask)):
+        hub.join(_park(hub, ask, carrier))
+        return None
     if (known := shared(hub, ask)) is not None:
         return known
     place, found = look(hub, ask)
     if found.messages or place.gaps or ask.wait == 0:
         return tell(hub, ask, place, found, share=True, headers=preference(ask.wait))
+    waiter = _park(hub, ask, carrier)
+    hub.subscribe(waiter, place)
+    if waiter.cohort is not None:
+        # Whoever asks the same before the next message need not look.
+        hub.shared.put((_NOTHING_YET, ask), answer=True)
+    return None
+
+
+def _park(hub: Hub, ask: Ask, carrier: Carrier) -> "LongPoll":
     waiter = LongPoll(hub, ask, carrier)
     carrier.hold(waiter)
     carrier.timer(ask.wait)
-    hub.subscribe(waiter, place)
-    return None
+    return waiter
 
 
 class LongPoll(Subscriber):
@@ -63,7 +81,9 @@ class LongPoll(Subscriber):
     __slots__ = ("_ask", "_carrier", "_hub")
 
     def __init__(self, hub: Hub, ask: Ask, carrier: Carrier) -> None:
-        super().__init__(ask.channels, _SharedAnswer(ask.limit, ask.wait, ask.max_age), self._told, once=True)
+        super().__init__(
+            ask.channels, _shared_answer(ask.limit, ask.wait, ask.max_age), self._told, once=True
+        )
         self._hub = hub
         self._ask = ask
         self._carrier = carrier

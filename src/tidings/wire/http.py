@@ -20,13 +20,14 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 Headers = tuple[tuple[str, str], ...]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Request:
-    """One request, its body read whole.
+    """One request, its body read whole. One object may stand for all requests of the same bytes.
 
     `headers` has lower-case names; a header that came several times is joined with commas
     (RFC 9110 §5.3), `host` excepted, which the parser of heads refuses. `target` is the raw
-    request target; `path` and `query` are decoded from it.
+    request target; `path` and `query` are decoded from it. `meaning` is for whoever serves it: what
+    it was found to ask, kept with the object.
     """
 
     method: str
@@ -37,6 +38,7 @@ class Request:
     keep_alive: bool = True
     path: str = ""
     query: Mapping[str, str] = field(default_factory=dict)
+    meaning: Any = None
 
 
 @dataclass(slots=True)
