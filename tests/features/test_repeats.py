@@ -58,7 +58,9 @@ async def test_a_question_that_is_known_is_not_parsed(simulation: Simulation, pa
     assert len(parsed) == before
 
 
-async def test_waiters_that_ask_alike_are_looked_up_once(simulation: Simulation, parsed: list[int]) -> None:
+async def test_waiters_that_ask_alike_are_looked_up_once(
+    simulation: Simulation, parsed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     await simulation.publish("news", b"1")
     cursor = last(simulation.connect(raw.head_of("GET", "/channels/news")))[1]["cursor"]
     for _ in range(2):
@@ -72,7 +74,7 @@ async def test_waiters_that_ask_alike_are_looked_up_once(simulation: Simulation,
         looks += 1
         return real(*arguments)
 
-    places.follow = follow  # type: ignore[method-assign]
+    monkeypatch.setattr(places, "follow", follow)
     waiters = [simulation.connect(question(cursor, wait=25)) for _ in range(100)]
     assert looks == 0
     assert len(parsed) == before

@@ -5,6 +5,7 @@ server on loopback included, and WebSockets are not held back by CORS. So the or
 on every transport, and before anything is done.
 """
 
+from functools import lru_cache
 from ipaddress import ip_address
 
 from tidings.core.errors import Refusal
@@ -25,8 +26,7 @@ def check_origin(request: Request, allowed: frozenset[str], *, loopback: bool) -
         # A browser names no origin when a page reads what it takes for its own server, and a name
         # of somebody else's that leads to this machine makes ours look so (DNS rebinding).
         from_page = "sec-fetch-site" in request.headers
-        known = _is_this_machine(host) or host in {name.partition("://")[2] for name in allowed}
-        if loopback and from_page and not known:
+        if loopback and from_page and not _is_this_machine(host) and host not in _hosts(allowed):
             raise _refused()
         return ()
     if origin in allowed:
@@ -44,6 +44,11 @@ def check_origin(request: Request, allowed: frozenset[str], *, loopback: bool) -
     raise _refused()
 
 
+@lru_cache(maxsize=4)
+def _hosts(origins: frozenset[str]) -> frozenset[str]:
+    return frozenset(origin.partition("://")[2] for origin in origins)
+
+
 def _refused() -> Refusal:
     return Refusal(
         "origin_refused",
@@ -51,6 +56,7 @@ def _refused() -> Refusal:
     )
 
 
+@lru_cache(maxsize=64)
 def _is_this_machine(authority: str) -> bool:
     host = authority.rpartition(":")[0] if authority.rpartition(":")[2].isdigit() else authority
     if host.lower() == "localhost" or host.lower().endswith(".localhost"):

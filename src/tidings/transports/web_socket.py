@@ -9,17 +9,12 @@ is half-read, so that an idle connection holds none.
 """
 
 from asyncio import Future
-from collections.abc import Sequence
 from types import GeneratorType
 from typing import Final
 
 import msgspec
-from websockets.datastructures import Headers as HandshakeHeaders
 from websockets.frames import Frame, Opcode
-from websockets.http11 import Request as Handshake
 from websockets.protocol import OPEN, Protocol, Side
-from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
 from tidings.core import limits
 from tidings.core.errors import CODES, Refusal
@@ -29,8 +24,8 @@ from tidings.core.start import Earliest, Now, Start
 from tidings.hub import Hub, Place, Subscriber
 from tidings.transports.ask import Ask, after, rewind
 from tidings.transports.carrier import Carrier
-from tidings.wire import envelope, web_socket
-from tidings.wire.http import Request, Response
+from tidings.wire import envelope, handshake, web_socket
+from tidings.wire.http import Request
 from tidings.wire.publication import Publication
 
 # What is parsed at once: 256 KiB of two-byte frames would become 40 MB of objects.
@@ -41,40 +36,11 @@ _IN_FLIGHT: Final = 64  # publishes that the log has not answered; beyond it not
 
 def open_socket(hub: Hub, ask: Ask, request: Request, carrier: Carrier) -> None:
     """Accept the handshake and begin, or refuse it with `bad_request` or `upgrade_required`."""
-    head = _accept(request)
+    head = handshake.accept(request)
     socket = WebSocket(hub, ask.channels, carrier)
     place = hub.places.locate(ask.channels, ask.start if ask.channels else Now())
     carrier.open(socket, head, takes_input=True)
     socket.begin(place)
-
-
-def _accept(request: Request) -> Response:
-    """Return the 101 that completes the handshake (RFC 6455 §4.2.2)."""
-    headers = HandshakeHeaders()
-    for name, value in request.headers.items():
-        headers[name] = value
-    protocol = ServerProtocol(select_subprotocol=_select_subprotocol)
-    accepted = protocol.accept(Handshake(request.target, headers))
-    if accepted.status_code != 101:
-        code = "upgrade_required" if accepted.status_code == 426 else "bad_request"
-        more = (
-            (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")) if code == "upgrade_required" else ()
-        )
-        raise Refusal(
-            code, f"The WebSocket handshake is malformed: {_one_line(protocol.handshake_exc)}.", more
-        )
-    return Response(
-        101, tuple((name, value) for name, value in accepted.headers.raw_items() if name != "Date")
-    )
-
-
-def _select_subprotocol(_protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """Speak ours where it is offered, and the same without a name where it is not."""
-    return Subprotocol(web_socket.SUBPROTOCOL) if web_socket.SUBPROTOCOL in offered else None
-
-
-def _one_line(error: Exception | None) -> str:
-    return ascii(str(error))[1:-1][:200]
 
 
 class WebSocket(Subscriber):
