@@ -143,8 +143,9 @@ class RecordingConnection:
         assert self.response is None, "a request was answered twice"
         self.response = response
 
-    def open(self, exchange: Exchange, head: Response, *, takes_input: bool) -> None:
+    def open(self, exchange: Exchange, head: Response, first: bytes, *, takes_input: bool) -> None:
         self.exchange = exchange
+        self.write(first)
 
     def write(self, data: bytes) -> None:
         assert not self.closed, "written to after it was closed"

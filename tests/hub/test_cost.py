@@ -25,8 +25,7 @@ def world() -> World:
 def stream(world: World, kind: type[EventStream | WebSocket], *channels: str) -> RecordingConnection:
     connection = RecordingConnection()
     exchange = kind(world.hub, channels, connection)
-    connection.open(exchange, Response(200), takes_input=False)
-    exchange.begin(world.hub.places.locate(channels, Now()))
+    exchange.begin(Response(200), world.hub.places.locate(channels, Now()))
     connection.writes = 0
     return connection
 
@@ -137,8 +136,7 @@ def test_those_that_come_back_to_the_same_place_share_a_rendering(world: World) 
     for _ in range(READERS):
         connection = RecordingConnection()
         reader = EventStream(world.hub, ("news",), connection)
-        connection.open(reader, Response(200), takes_input=False)
-        reader.begin(world.hub.places.locate(("news",), Earliest()))
+        reader.begin(Response(200), world.hub.places.locate(("news",), Earliest()))
         assert connection.writes == 2, "what is said first, and one joined write"
     assert world.hub.stats.renderings - before == 1
 
@@ -150,8 +148,7 @@ def test_a_reader_that_is_paused_within_its_catching_up_is_told_nothing_twice() 
     world.deliver()
     connection = RecordingConnection()
     reader = EventStream(world.hub, ("news",), connection)
-    connection.open(reader, Response(200), takes_input=False)
-    reader.begin(world.hub.places.locate(("news",), Earliest()))
+    reader.begin(Response(200), world.hub.places.locate(("news",), Earliest()))
     while world.hub.cohorts.live == 0:  # again and again, so that turns of its own are still to come
         connection.push_back()
         connection.take_again()

@@ -147,9 +147,8 @@ class Exactness(RuleBasedStateMachine):
         connection.push_back_after = push_back_after
         hub = self.world.hub
         exchange = (WebSocket if web_socket else EventStream)(hub, client.channels, connection)
-        connection.open(exchange, Response(200), takes_input=web_socket)
         self.readers[index] = (SocketReader if web_socket else StreamReader)(client, connection)
-        exchange.begin(hub.places.locate(client.channels, self._start(client, otherwise)))
+        exchange.begin(Response(200), hub.places.locate(client.channels, self._start(client, otherwise)))
 
     @rule(index=CLIENTS, writes=st.sampled_from([0, 1, 2]))
     def push_back(self, index: int, writes: int) -> None:

@@ -16,8 +16,7 @@ def test_a_kernel_that_takes_less_is_given_the_rest(size: int) -> None:
     for _ in range(5):
         connection = RecordingConnection()
         exchange = WebSocket(world.hub, ("news",), connection)
-        connection.open(exchange, Response(200), takes_input=True)
-        exchange.begin(world.hub.places.locate(("news",), Now()))
+        exchange.begin(Response(200), world.hub.places.locate(("news",), Now()))
         connection.written.clear()
         connections.append(connection)
     connections[1].push_back_after = connections[3].push_back_after = 1
@@ -35,8 +34,7 @@ def test_a_connection_that_breaks_is_found_out_by_its_own_write() -> None:
     for _ in range(3):
         connection = RecordingConnection()
         exchange = WebSocket(world.hub, ("news",), connection)
-        connection.open(exchange, Response(200), takes_input=True)
-        exchange.begin(world.hub.places.locate(("news",), Now()))
+        exchange.begin(Response(200), world.hub.places.locate(("news",), Now()))
         connection.written.clear()
         connections.append(connection)
     connections[1].breaks = True

@@ -295,7 +295,7 @@ class Connection(Protocol):
             # Not from within a walk over a cohort: what is asked next may change cohorts.
             self._app.loop.call_soon(self._read_on)
 
-    def open(self, exchange: Exchange, head: Response, *, takes_input: bool) -> None:
+    def open(self, exchange: Exchange, head: Response, first: bytes, *, takes_input: bool) -> None:
         """See Carrier."""
         now = self._app.unix_seconds()
         headers = (("Date", http.date(now)), *head.headers, *self._extra)
@@ -307,7 +307,7 @@ class Connection(Protocol):
         self._streams = True
         self._takes_input = takes_input
         self._backlog = b""
-        self._transport.write(http.head(head.status, headers))
+        self._transport.write(http.head(head.status, headers) + first)
 
     def write(self, data: bytes) -> None:
         """See Carrier."""

@@ -42,8 +42,11 @@ class Carrier(Protocol):
     def reply(self, response: Response) -> None:
         """Answer the request that is held. The same `response` may be given to many."""
 
-    def open(self, exchange: Exchange, head: Response, *, takes_input: bool) -> None:
-        """Begin a stream: write `head` without a length; from now on the connection is the exchange's."""
+    def open(self, exchange: Exchange, head: Response, first: bytes, *, takes_input: bool) -> None:
+        """Begin a stream: write `head` without a length and what is said first, in one piece.
+
+        From now on the connection is the exchange's.
+        """
 
     def write(self, data: bytes) -> None:
         """Write to an open stream. Raises nothing when the connection is closing."""

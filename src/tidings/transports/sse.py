@@ -38,8 +38,7 @@ def open_stream(hub: Hub, ask: Ask, carrier: Carrier) -> None:
     """Begin to stream what follows the client's cursor."""
     stream = EventStream(hub, ask.channels, carrier)
     place = hub.places.locate(ask.channels, ask.start)
-    carrier.open(stream, _HEAD, takes_input=False)
-    stream.begin(place)
+    stream.begin(_HEAD, place)
 
 
 class EventStream(Subscriber):
@@ -55,14 +54,14 @@ class EventStream(Subscriber):
         age = limits.STREAM_AGE * uniform(1 - limits.STREAM_AGE_SPREAD, 1 + limits.STREAM_AGE_SPREAD)  # noqa: S311  jitter, not a secret
         self._rotates_at = hub.now() + age
 
-    def begin(self, place: Place) -> None:
+    def begin(self, head: Response, place: Place) -> None:
         """Say where the stream begins, tell what is lost, and let the hub write the rest."""
         resumed = self._hub.places.cursor(place.position)
         first = event_stream.opening(place.cursor, self.channels, resumed, limits.RETRY_MS)
         if place.gaps:
             first += event_stream.gaps(place.gaps, resumed)
         self._carrier.timer(limits.COMMENT_EVERY)
-        self._carrier.write(first)
+        self._carrier.open(self, head, first, takes_input=False)
         self._hub.subscribe(self, place)
 
     def expired(self) -> None:

@@ -25,7 +25,7 @@ from tidings.hub import Hub, Place, Subscriber
 from tidings.transports.ask import Ask, after, rewind
 from tidings.transports.carrier import Carrier
 from tidings.wire import envelope, handshake, web_socket
-from tidings.wire.http import Request
+from tidings.wire.http import Request, Response
 from tidings.wire.publication import Publication
 
 # What is parsed at once: 256 KiB of two-byte frames would become 40 MB of objects.
@@ -39,8 +39,7 @@ def open_socket(hub: Hub, ask: Ask, request: Request, carrier: Carrier) -> None:
     head = handshake.accept(request)
     socket = WebSocket(hub, ask.channels, carrier)
     place = hub.places.locate(ask.channels, ask.start if ask.channels else Now())
-    carrier.open(socket, head, takes_input=True)
-    socket.begin(place)
+    socket.begin(head, place)
 
 
 class WebSocket(Subscriber):
@@ -80,12 +79,14 @@ class WebSocket(Subscriber):
         self._heard_at = hub.now()
         self._ended = False
 
-    def begin(self, place: Place) -> None:
+    def begin(self, head: Response, place: Place) -> None:
         """Say where the connection begins, tell what is lost, and let the hub write the rest."""
         resumed = self._hub.places.cursor(place.position)
         first = web_socket.say("ready", {"cursor": place.cursor or resumed, "channels": list(self.channels)})
         self._carrier.timer(limits.PING_EVERY)
-        self._carrier.write(first + web_socket.gaps(place.gaps, resumed))
+        if place.gaps:
+            first += web_socket.gaps(place.gaps, resumed)
+        self._carrier.open(self, head, first, takes_input=True)
         self._hub.subscribe(self, place)
 
     # --- what the client sends ----------------------------------------------------------------
