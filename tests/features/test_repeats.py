@@ -138,6 +138,27 @@ async def test_what_is_remembered_is_bounded_and_only_questions(simulation: Simu
     assert long not in known
 
 
+async def test_a_publisher_that_says_the_same_head_again_is_not_parsed(
+    simulation: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await simulation.publish("news")
+    fed = 0
+    real = reader.RequestReader._parse
+
+    def parse(self: reader.RequestReader, piece: bytes) -> None:
+        nonlocal fed
+        fed += 1
+        real(self, piece)
+
+    monkeypatch.setattr(reader.RequestReader, "_parse", parse)
+    said = {"Content-Type": "application/json", "Content-Length": "3", "X-Whose": "mine"}
+    socket = simulation.connect()
+    for n in range(10):
+        socket.say(raw.head_of("POST", "/channels/news", said) + b"%03d" % (n + 100))
+    assert socket.text.count(b"HTTP/1.1 201 ") == 10
+    assert fed == 2, "the first one's head and body"
+
+
 async def test_two_questions_in_one_piece_are_two(simulation: Simulation) -> None:
     await simulation.publish("news")
     asked = raw.head_of("GET", "/channels/news")

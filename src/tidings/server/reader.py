@@ -138,8 +138,9 @@ class RequestReader:
             end = data.find(b"\r\n\r\n", start) + 4
             piece = data[start:end] if end > 3 else data[start:]
             start += len(piece)
-            line = None if self.in_message else _FIRST_LINE(piece)
-            self._section = b"" if line is None or end <= 3 else piece[line.end() - 2 :]
+            if not self.in_message:
+                line = _FIRST_LINE(piece)
+                self._section = b"" if line is None or end <= 3 else piece[line.end() - 2 :]
             self._parse(piece)
             if self.in_message and not self._in_body:
                 # The callbacks count what was complete; this counts a header that never ends.
