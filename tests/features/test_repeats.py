@@ -1,7 +1,9 @@
 """The same question in the same bytes: what it costs, counted, and that its answer is always today's."""
 
 import json
+from base64 import b64encode
 from collections.abc import AsyncIterator
+from hashlib import sha1
 from typing import Any
 
 import httptools
@@ -34,6 +36,7 @@ def question(cursor: str, wait: int | None = None, **headers: str) -> bytes:
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Count the parsers that are made: a connection that asks what is known needs none."""
     made: list[int] = []
+    monkeypatch.setattr(reader, "_known", {})
 
     def parser(protocol: object) -> Any:
         made.append(1)
@@ -157,6 +160,62 @@ async def test_a_publisher_that_says_the_same_head_again_is_not_parsed(
         socket.say(raw.head_of("POST", "/channels/news", said) + b"%03d" % (n + 100))
     assert socket.text.count(b"HTTP/1.1 201 ") == 10
     assert fed == 2, "the first one's head and body"
+
+
+async def test_a_head_that_was_a_batch_s_does_not_let_a_long_message_in(simulation: Simulation) -> None:
+    lines = b'{"channel":"news","data":"%b"}\n' % (b"x" * 1_000) * 80
+    said = {"Content-Type": "application/json", "Content-Length": str(len(lines))}
+    for _ in range(2):
+        assert simulation.connect(raw.head_of("POST", "/publish", said) + lines).text.startswith(
+            b"HTTP/1.1 200 "
+        )
+    long = b'"' + b"x" * (len(lines) - 2) + b'"'
+    refused = simulation.connect(raw.head_of("POST", "/channels/news", said) + long)
+    assert refused.text.startswith(b"HTTP/1.1 413 ")
+
+
+async def test_handshakes_of_one_kind_of_client_are_parsed_once(
+    simulation: Simulation, parsed: list[int]
+) -> None:
+    def handshake(key: bytes) -> bytes:
+        headers = {**raw.HANDSHAKE, "Sec-WebSocket-Key": key.decode()}
+        return raw.head_of("GET", "/channels/news", headers)
+
+    keys = [b64encode(b"%016d" % n) for n in range(20)]
+    for key in keys:
+        socket = simulation.connect(handshake(key))
+        accept = b64encode(sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+        assert b"Sec-WebSocket-Accept: %b\r\n" % accept in socket.text
+        assert b'{"ready":' in socket.text
+    assert len(reader._known) == 1
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Key: BBBBBBBBBBBBBBBBBBBBBB=="},
+        {"Sec-WebSocket-Key": "AAAA"},
+        {"Upgrade": "h2c"},
+        {"Upgrade": "websocket, h2c"},
+        {"Connection": "keep-alive"},
+        {"Sec-WebSocket-Version": "8"},
+    ],
+)
+async def test_a_bad_handshake_is_refused_however_often_it_comes(
+    simulation: Simulation, headers: dict[str, str]
+) -> None:
+    bad = raw.head_of("GET", "/channels/news", {**raw.HANDSHAKE, **headers})
+    first = simulation.connect(bad).text.partition(b"\r\n")[0]
+    assert b" 101 " not in first
+    for _ in range(4):
+        assert simulation.connect(bad).text.partition(b"\r\n")[0] == first
+
+
+async def test_a_frame_behind_a_known_handshake_reaches_the_socket(simulation: Simulation) -> None:
+    asked = raw.head_of("GET", "/channels/news", raw.HANDSHAKE)
+    for _ in range(3):
+        socket = simulation.connect(asked + raw.frame(1, b'{"ping":{},"ref":7}'))
+        assert socket.text.endswith(b'{"ok":{},"ref":7}')
 
 
 async def test_two_questions_in_one_piece_are_two(simulation: Simulation) -> None:

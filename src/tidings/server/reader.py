@@ -5,7 +5,8 @@ the routes, the deadlines. A refusal raised here ends the connection: what follo
 
 A client sends the same header section with every request. One that the parser has taken is remembered
 by its bytes, and a request that comes whole and bears it is cut out by hand: its first line and the
-length of its body are all that can differ. Whatever is not exactly so goes to the parser.
+length of its body are all that can differ, and a WebSocket's key. Whatever is not exactly so goes to the
+parser.
 
 Clients at the same place ask the very same bytes. A question that came whole and alone is remembered by all
 of its bytes, with what it was found to mean (`Questions`).
@@ -39,6 +40,10 @@ _QUESTIONS: Final = 4_000  # whole requests
 _QUESTION_BYTES: Final = 1_024  # longer ones are not remembered
 # A subset of what the parser takes, so that nothing passes here that it would refuse.
 _FIRST_LINE: Final = re.compile(rb"(GET|POST) (/[A-Za-z0-9._~:/?&=,%+@-]{0,2000}) HTTP/1\.1\r\n").match
+# What makes two requests with the same header section differ in more than their first line and body.
+_DIFFER: Final = frozenset(("transfer-encoding", "expect"))
+# All that differs between the handshakes of one kind of client.
+_WEB_SOCKET_KEY: Final = re.compile(rb"\r\nSec-WebSocket-Key: ([A-Za-z0-9+/]{22}==)\r\n").search
 # A well-formed first line, of whatever method.
 _ANY_REQUEST: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} [!-~]{1,8192} HTTP/1\.[01]\r\n").match
 
@@ -58,6 +63,14 @@ class Questions:
         if len(self._known) >= _QUESTIONS:
             self._known.clear()
         self._known[data] = request
+
+
+def _without_key(section: bytes) -> tuple[bytes, str | None]:
+    """Return a header section without the value of its WebSocket key, and that value or None."""
+    match = _WEB_SOCKET_KEY(section)
+    if match is None:
+        return section, None
+    return section[: match.start(1)] + section[match.end(1) :], match[1].decode()
 
 
 class RequestReader:
@@ -159,24 +172,26 @@ class RequestReader:
         while self._wanted and (line := _FIRST_LINE(data, start)) is not None:
             section_start = line.end() - 2
             section_end = data.find(b"\r\n\r\n", section_start, section_start + _SECTION_BYTES) + 4
-            known = _known.get(data[section_start:section_end])
+            section, key = _without_key(data[section_start:section_end])
+            known = _known.get(section)
             if known is None or len(data) < section_end + known.body_bytes:
                 break
             start = section_end + known.body_bytes
+            headers = known.headers if key is None else {**known.headers, "sec-websocket-key": key}
             target = line[2].decode()
             path, query = split_target(target)
             self.begun += 1
             request = Request(
                 line[1].decode(),
                 target,
-                known.headers,
+                headers,
                 data[section_end:start],
                 keep_alive=known.keep_alive,
                 path=path,
                 query=query,
             )
             self._question = request
-            self._wanted = self._accept(request)
+            self._wanted = self._accept(request) and key is None
         return start
 
     def _remember(self, request: Request) -> None:
@@ -184,7 +199,14 @@ class RequestReader:
         section, self._section = self._section, b""
         if not section or len(section) > _SECTION_BYTES or request.http_1_0:
             return
-        if not {"transfer-encoding", "upgrade", "expect"}.isdisjoint(request.headers):
+        # Only a batch may be longer, and the next one may be none.
+        if len(request.body) > limits.BODY_BYTES or not _DIFFER.isdisjoint(request.headers):
+            return
+        section, key = _without_key(section)
+        # An upgrade, only as a WebSocket's with one key: nothing may be read behind it.
+        if request.headers.get("sec-websocket-key") != key or (key is not None) != self._upgrades:
+            return
+        if "upgrade" in request.headers and not self._upgrades:
             return
         if len(_known) >= _REMEMBERED:
             _known.clear()
