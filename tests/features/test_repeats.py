@@ -195,6 +195,7 @@ async def test_handshakes_of_one_kind_of_client_are_parsed_once(
     [
         {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Key: BBBBBBBBBBBBBBBBBBBBBB=="},
         {"Sec-WebSocket-Key": "AAAA"},
+        {"Sec-WebSocket-Key": ""},
         {"Upgrade": "h2c"},
         {"Upgrade": "websocket, h2c"},
         {"Connection": "keep-alive"},
@@ -204,6 +205,7 @@ async def test_handshakes_of_one_kind_of_client_are_parsed_once(
 async def test_a_bad_handshake_is_refused_however_often_it_comes(
     simulation: Simulation, headers: dict[str, str]
 ) -> None:
+    simulation.connect(raw.head_of("GET", "/channels/news", raw.HANDSHAKE))
     bad = raw.head_of("GET", "/channels/news", {**raw.HANDSHAKE, **headers})
     first = simulation.connect(bad).text.partition(b"\r\n")[0]
     assert b" 101 " not in first

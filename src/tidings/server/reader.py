@@ -70,7 +70,8 @@ def _without_key(section: bytes) -> tuple[bytes, str | None]:
     match = _WEB_SOCKET_KEY(section)
     if match is None:
         return section, None
-    return section[: match.start(1)] + section[match.end(1) :], match[1].decode()
+    # A NUL stands where it was: no section that was read has one, so this is no other's.
+    return section[: match.start(1)] + b"\0" + section[match.end(1) :], match[1].decode()
 
 
 class RequestReader:
