@@ -7,7 +7,10 @@ Invariant: at most one exchange occupies the connection; requests behind it wait
 
 import logging
 import os
+import re
+import sys
 from asyncio import BaseTransport, Protocol, Transport
+from functools import cache
 from typing import TYPE_CHECKING, cast
 
 from tidings.core import limits
@@ -21,6 +24,20 @@ if TYPE_CHECKING:
     from tidings.server.app import App
 
 _log = logging.getLogger("tidings.connection")
+
+
+@cache
+def _sends_at_once() -> bool:
+    """Return whether `Transport.write` sends before it returns: else bytes that are sent beside it overtake.
+
+    asyncio's does, and uvloop's from 0.23 on.
+    """
+    uvloop = sys.modules.get("uvloop")
+    return os.name == "posix" and (uvloop is None or _release(uvloop.__version__) >= (0, 23))
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"[0-9]+", version)[:2])
 
 
 class Connection(Protocol):
@@ -323,7 +340,7 @@ class Connection(Protocol):
     def descriptor(self) -> int | None:
         """See Carrier."""
         transport = self._transport
-        if os.name != "posix" or transport.get_extra_info("sslcontext") is not None:
+        if not _sends_at_once() or transport.get_extra_info("sslcontext") is not None:
             return None
         sock = transport.get_extra_info("socket")
         number: int = -1 if sock is None else sock.fileno()
