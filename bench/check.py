@@ -1,180 +1,101 @@
 """Does the yardstick measure? The generator, the publisher and the C loop against servers that misbehave.
 
-Owns: servers that send known bytes cut anywhere, refuse, and break off, and what must be counted of it; and a
+Owns: the comparison of what was counted with what the scripted servers of checks/ said, cut anywhere; and a
 reader that stops, in front of the C loop. Does not own: any figure. Ends with 0 where all counts are right.
 
 usage: python bench/check.py
 """
 
-import argparse
 import os
 import signal
 import socket
-import struct
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from subprocess import Popen
 
-from harness import load, processes, servers
+from checks import dialects, plain, resumes
+from checks.scripted import CLIENTS, Script, serving
+from harness import build, load, processes, servers
 from harness.load import Report
-from harness.servers import LONG_POLLING, SSE, WEBSOCKET, Server, running
+from harness.servers import SSE, WEBSOCKET, Running, Server, running
 
 _BIG = 60_000
-_UPGRADED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
-_STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
-_CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-_BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"
 _CREATED = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}"
+_AT_ONCE = 12  # checks: each waits more than it works
+_SAMPLED = 2
+_ARRIVE = 10.0
+_SHOULD_NOT_COME = 0.4
+
+Nobody = Popen[bytes]  # stands where a server's process would: scripted servers are threads of this one
 
 
-def _frame(payload: bytes, first: int = 0x81) -> bytes:
-    size = len(payload)
-    if size < 126:
-        return bytes((first, size)) + payload
-    if size < 65536:
-        return bytes((first, 126)) + size.to_bytes(2, "big") + payload
-    return bytes((first, 127)) + size.to_bytes(8, "big") + payload
-
-
-def _message(size: int) -> bytes:
-    return b'{"message":{"due":"%019d","pad":"%b"}}' % (time.monotonic_ns(), b"x" * size)
-
-
-def _event(size: int, end: bytes = b"\n") -> bytes:
-    return b"id: 1" + end + b"data: " + _message(size) + end + end
-
-
-def _chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-def _answer(messages: int) -> bytes:
-    body = b'{"messages":[%b],"cursor":"e-%d"}' % (b",".join(_message(9) for _ in range(messages)), messages)
-    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
-
-
-@dataclass(frozen=True)
-class Mischief:
-    """What a server says, one piece for each request, and what must be counted of it."""
-
-    transport: str
-    pieces: Callable[[], Sequence[bytes]]
-    messages: int = 0
-    others: int = 0
-    empties: int = 0
-    error: str = ""
-    slices: Sequence[int] = (1, 7, 100_000)
-    reset: bool = False
-
-
-_FRAMES = (
-    _frame(b'{"ready":{}}'),
-    _frame(_message(5)),
-    _frame(_message(300)),
-    _frame(b"are you there", 0x89),
-    _frame(_message(70_000)),
-    _frame(_message(200)[:30], 0x01),
-    _frame(b"x" * 5, 0x80),
-)
-_EVENTS = (
-    b"retry: 1000\n\n",
-    b"id: 0\nevent: ready\ndata: {}\n\n",
-    b":\n\n",
-    _event(5),
-    _event(3000),
-    _event(40, b"\r\n"),
-    b"event: price\ndata: {}\n\n",
-)
-
-CASES = {
-    "frames": Mischief(WEBSOCKET, lambda: [_UPGRADED + b"".join(_FRAMES)], messages=4, others=2),
-    "events": Mischief(SSE, lambda: [_STREAM + b"".join(_EVENTS)], messages=4, others=3),
-    "chunked events": Mischief(SSE, lambda: [_CHUNKED + b"".join(map(_chunk, _EVENTS))], messages=4),
-    "answers": Mischief(LONG_POLLING, lambda: [_answer(1), _answer(0), _answer(3)], messages=4, empties=1),
-    "refused": Mischief(WEBSOCKET, lambda: [_BUSY], error="answer 503, not 101"),
-    "refused poll": Mischief(LONG_POLLING, lambda: [_BUSY], error="answer 503 to a poll"),
-    "closed": Mischief(
-        WEBSOCKET,
-        lambda: [_UPGRADED + _frame(_message(5)) + _frame(b"\x0f\xa0", 0x88)],
-        messages=1,
-        error="server closed the WebSocket with code 4000",
-    ),
-    "broken off": Mischief(
-        SSE,
-        lambda: [_STREAM + _event(5) + b"data: half"],
-        messages=1,
-        error="closed by the server in the middle",
-    ),
-    "reset": Mischief(
-        WEBSOCKET,
-        lambda: [_UPGRADED + _frame(_message(5))],
-        messages=1,
-        error="read: Connection reset",
-        reset=True,
-    ),
-}
-
-
-def serve(case: Mischief, port: int, slice_size: int) -> None:
-    """Say the case's pieces to everyone who asks, cut into slices, until killed."""
-
-    def talk(peer: socket.socket) -> None:
-        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        with peer, suppress(OSError):
-            for piece in case.pieces():
-                if not peer.recv(65536):
-                    return
-                for at in range(0, len(piece), slice_size):
-                    peer.sendall(piece[at : at + slice_size])
-            if case.reset:
-                time.sleep(0.2)
-                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                return
-            if not case.error:
-                time.sleep(60)  # and nothing more
-
-    with socket.create_server(("127.0.0.1", port)) as listener:
-        while True:
-            threading.Thread(target=talk, args=(listener.accept()[0],), daemon=True).start()
-
-
-def _server(name: str, case: Mischief, slice_size: int) -> Server:
-    arguments = ("--serve", name, "--slice", str(slice_size), "--port")
-    return Server(
-        name, lambda port: (sys.executable, __file__, *arguments, str(port)), {case.transport: "/channels/x"}
+def _report(script: Script, slice_size: int, nobody: Nobody) -> Report:
+    server = Server(
+        "scripted",
+        lambda _: (),
+        {script.transport: "/channels/x"},
+        prefix=script.prefix,
+        hello=script.hello,
+        dialect=script.dialect,
+        resume=script.resume,
     )
-
-
-def _got(name: str, case: Mischief, slice_size: int) -> Report:
     with (
-        running(_server(name, case, slice_size)) as here,
-        load.subscribers(here, case.transport, samples=2) as subscribers,
+        serving(script, slice_size) as port,
+        load.subscribers(
+            Running(server, nobody, port), script.transport, samples=_SAMPLED, rearm=script.rearm
+        ) as subscribers,
     ):
         with suppress(RuntimeError):  # "refused" fails here, and the report says how
-            subscribers.connect(3)
-        subscribers.wait_for(3 * case.messages, 10)
-        time.sleep(0.4)  # for what should not come, and for the error
-        return subscribers.report()
+            subscribers.connect(CLIENTS)
+        expected, before = CLIENTS * script.expected["messages"], 0
+        if script.each:
+            subscribers.wait_for(expected - CLIENTS * script.each, _ARRIVE)
+            time.sleep(_SHOULD_NOT_COME)
+            before = subscribers.report().messages
+            subscribers.mark()
+            subscribers.cut()
+            with suppress(RuntimeError):
+                subscribers.reconnect(script.each, CLIENTS)
+        subscribers.wait_for(expected - before, _ARRIVE)
+        time.sleep(_SHOULD_NOT_COME)  # and for the error
+        report = subscribers.report()
+        return replace(report, messages=before + report.messages)
 
 
-def check_counts(name: str, slice_size: int) -> str:
-    """Return what was counted wrong with three connections to one misbehaving server, or ""."""
-    case = CASES[name]
-    report = _got(name, case, slice_size)
-    expected = {"messages": 3 * case.messages, "empties": 3 * case.empties, "errors": 3 if case.error else 0}
-    if case.others:
-        expected["others"] = 3 * case.others
+def check_counts(script: Script, slice_size: int, nobody: Nobody) -> str:
+    """Return what was counted wrong by some clients of one scripted server, or ""."""
+    report = _report(script, slice_size, nobody)
+    expected = {name: n * CLIENTS for name, n in script.expected.items()}
+    expected["errors"] = CLIENTS if script.error else 0
+    if script.each:
+        expected |= {"caught_up": CLIENTS, "caught_over": 0, "samples": _SAMPLED * script.each}
     wrong = [f"{k} {getattr(report, k)}, not {v}" for k, v in expected.items() if getattr(report, k) != v]
-    if not report.error.startswith(case.error) or (not case.error and report.error):
+    if not report.error.startswith(script.error) or (not script.error and report.error):
         wrong.append(f"error {report.error!r}")
     return ", ".join(wrong)
 
 
-def check_publisher(answer: bytes, *, answered: int, error: str) -> str:
+def check_plants(nobody: Nobody) -> str:
+    """Return which wrong counts, planted here, were not seen, or ""."""
+    frames, resumed = plain.SCRIPTS["frames"], resumes.SCRIPTS["frames, by cursor"]
+    plants = {
+        "a message too many": replace(frames, expected={"messages": 3}),
+        "another frame too many": replace(frames, expected={"messages": 4, "others": 1}),
+        "an error that nobody expects": replace(plain.SCRIPTS["closed"], error=""),
+        "a message twice after a cut": replace(resumed, each=1),
+        "another place after a cut": replace(resumed, resume="none", expected={"messages": 2}),
+    }
+    return ", ".join(name for name, script in plants.items() if not check_counts(script, 100_000, nobody))
+
+
+def check_publisher(answer: bytes, nobody: Nobody, *, answered: int, error: str) -> str:
     """Return what a publisher got wrong whose first publish is answered so, its second by a close."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -185,10 +106,8 @@ def check_publisher(answer: bytes, *, answered: int, error: str) -> str:
                 peer.recv(65536)
 
         threading.Thread(target=talk, daemon=True).start()
-        server = Server("publisher", lambda _: (), {})
-        with processes.stopping(processes.start_server(("sleep", "60"), {}, Path(os.devnull))) as process:
-            here = servers.Running(server, process, listener.getsockname()[1])
-            done = load.publish(here, rate=20, seconds=0.1)
+        here = Running(Server("publisher", lambda _: (), {}), nobody, listener.getsockname()[1])
+        done = load.publish(here, rate=20, seconds=0.1)
     wrong = [] if done.answered == answered else [f"answered {done.answered}, not {answered}"]
     if error not in done.error or not done.errors:
         wrong.append(f"{done.errors} errors, {done.error!r}")
@@ -206,7 +125,7 @@ def check_stalled(transport: str, join: int) -> str:
         published = load.publish(here, rate=400, seconds=0.5, size=_BIG)
         subscribers.signal(signal.SIGCONT)
         expected = published.published * 20
-        report = subscribers.wait_for(expected, 10)
+        report = subscribers.wait_for(expected, _ARRIVE)
         time.sleep(0.1)
         after = subscribers.report()
     if after.messages != expected or after.errors or published.errors:
@@ -216,31 +135,45 @@ def check_stalled(transport: str, join: int) -> str:
     return ""
 
 
+def _run(check: Callable[[], str]) -> str:
+    try:
+        return check()
+    except RuntimeError as error:
+        return str(error)
+
+
 def main() -> int:
-    """Run all checks, or be one of the servers."""
-    parser = argparse.ArgumentParser(description="Checks that the benches count right.")
-    parser.add_argument("--serve", choices=CASES, help=argparse.SUPPRESS)
-    parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--slice", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.serve:
-        serve(CASES[options.serve], options.port, options.slice)
+    """Run all checks."""
     processes.prepare()
-    wrong = 0
-
-    def tell(what: str, found: str) -> None:
-        nonlocal wrong
-        wrong += bool(found)
-        print(f"{'WRONG' if found else 'right'}  {what}{': ' if found else ''}{found}")
-
-    for name, case in CASES.items():
-        for slice_size in case.slices:
-            tell(f"{name}, {slice_size:,} bytes at a time", check_counts(name, slice_size))
-    tell("a publish refused", check_publisher(_BUSY, answered=0, error="answer 503 to a publish"))
-    tell("a publisher cut off", check_publisher(_CREATED, answered=1, error="closed a publishing connection"))
-    for transport in (WEBSOCKET, SSE):
-        for join in (1, 8):
-            tell(f"readers stop, {transport}, joined by {join}", check_stalled(transport, join))
+    for program in ("generator", "publisher", "floor"):
+        build.program(program)
+    with processes.stopping(processes.start_server(("sleep", "600"), {}, Path(os.devnull))) as nobody:
+        at_once: dict[str, Callable[[], str]] = {}
+        for scripts in (plain.SCRIPTS, dialects.SCRIPTS, resumes.SCRIPTS):
+            for name, script in scripts.items():
+                for size in script.slices:
+                    at_once[f"{name}, {size:,} bytes at a time"] = partial(check_counts, script, size, nobody)
+        at_once["wrong counts are seen"] = partial(check_plants, nobody)
+        at_once["a publish refused"] = partial(
+            check_publisher, plain.BUSY, nobody, answered=0, error="answer 503 to a publish"
+        )
+        at_once["a publisher cut off"] = partial(
+            check_publisher, _CREATED, nobody, answered=1, error="closed a publishing connection"
+        )
+        alone: dict[str, Callable[[], str]] = {
+            f"readers stop, {transport}, joined by {join}": partial(check_stalled, transport, join)
+            for transport in (WEBSOCKET, SSE)
+            for join in (1, 8)
+        }
+        wrong = 0
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for checks, found in (
+                (at_once, pool.map(_run, at_once.values())),
+                (alone, map(_run, alone.values())),
+            ):
+                for what, said in zip(checks, found, strict=True):
+                    wrong += bool(said)
+                    print(f"{'WRONG' if said else 'right'}  {what}{': ' if said else ''}{said}", flush=True)
     return 1 if wrong else 0
 
 

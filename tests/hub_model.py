@@ -136,7 +136,7 @@ class RecordingConnection:
         self.writes_refused = 0
         self.writes = 0
 
-    def hold(self, exchange: Exchange) -> None:
+    def hold(self, exchange: Exchange, seconds: float) -> None:
         self.exchange = exchange
 
     def reply(self, response: Response) -> None:

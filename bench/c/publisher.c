@@ -4,6 +4,8 @@
  * Open loop (--rate R): message k is due at t0 + k/R, carries that time, and waits for no answer, so a
  * server that stalls cannot hide it. Bursts (--rate 0): on each connection at most --outstanding messages
  * are unanswered; the next go out as answers come, joined as they fall due.
+ * --chance 1: the same number of messages, at random moments, each on a random channel (a Poisson process).
+ * --batch K: each request is K lines of NDJSON for POST /publish; counts are messages all the same.
  * Ends with one line of JSON; durations in it are seconds.
  */
 #include "common.h"
@@ -23,7 +25,8 @@ struct conn {
 static struct {
     int port;
     const char *target, *type;
-    unsigned size, connections, outstanding, channels;
+    unsigned size, connections, outstanding, channels, batch;
+    bool chance;
     double rate, seconds;
     char headers[2048];
 } options = {.target = "/channels/bench", .type = "application/json", .size = 100, .connections = 1, .outstanding = 16,
@@ -59,21 +62,55 @@ static void broken(struct conn *c, const char *what) {
     c->out_len = 0;
 }
 
+static void make_room(struct conn *c, size_t n) {
+    if (c->out_cap - c->out_len < n) c->out = grow(c->out, c->out_cap = c->out_cap * 2 + n);
+}
+
+static unsigned next_channel(void) {
+    return (options.chance ? (unsigned)lrand48() : (unsigned)published) % options.channels;
+}
+
 /* Data of exactly `size` bytes: {"due":"…","pad":"xxx"}. */
-static void append_message(struct conn *c, int64_t due) {
+static void append_data(struct conn *c, int64_t due) {
     static char pad[1 << 17];
-    char target[1024];
     if (!pad[0]) memset(pad, 'x', sizeof pad - 1);
-    expand(target, sizeof target, options.target, (unsigned)(published % options.channels));
-    if (c->out_cap - c->out_len < options.size + 4096) {
-        c->out_cap = c->out_cap * 2 + options.size + 8192;
-        c->out = grow(c->out, c->out_cap);
-    }
     int fill = (int)options.size - (int)(sizeof "{\"due\":\"\",\"pad\":\"\"}" - 1) - STAMP_DIGITS;
+    c->out_len += (size_t)sprintf(c->out + c->out_len, "{" STAMP_KEY "%019lld\",\"pad\":\"%.*s\"}", (long long)due, fill, pad);
+}
+
+static void append_head(struct conn *c, const char *target, size_t body) {
     c->out_len += (size_t)sprintf(c->out + c->out_len,
-                                  "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: %s\r\nContent-Length: %u\r\n%s\r\n"
-                                  "{" STAMP_KEY "%019lld\",\"pad\":\"%.*s\"}",
-                                  target, options.port, options.type, options.size, options.headers, (long long)due, fill, pad);
+                                  "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: %s\r\nContent-Length: %zu\r\n%s\r\n",
+                                  target, options.port, options.type, body, options.headers);
+}
+
+/* One message; with --batch, K of them in one request. */
+static void append_request(struct conn *c, int64_t due) {
+    char target[1024];
+    if (options.batch) {
+        static char lines[100 * 256];
+        /* Every line's channel first: the length of the body must be known before it. */
+        size_t names = 0, at[101] = {0}, line = sizeof "{\"channel\":\"\",\"data\":}\n" - 1 + options.size;
+        for (unsigned i = 0; i < options.batch; i++, published++) {
+            expand(target, sizeof target, options.target, next_channel());
+            const char *name = target + sizeof "/channels/" - 1;
+            names += (size_t)snprintf(lines + names, sizeof lines - names, "%s", name);
+            at[i + 1] = names;
+        }
+        make_room(c, 4096 + options.batch * line + names);
+        append_head(c, "/publish", options.batch * line + names);
+        for (unsigned i = 0; i < options.batch; i++) {
+            c->out_len += (size_t)sprintf(c->out + c->out_len, "{\"channel\":\"%.*s\",\"data\":", (int)(at[i + 1] - at[i]), lines + at[i]);
+            append_data(c, due);
+            c->out_len += (size_t)sprintf(c->out + c->out_len, "}\n");
+        }
+    } else {
+        expand(target, sizeof target, options.target, next_channel());
+        make_room(c, options.size + 4096);
+        append_head(c, target, options.size);
+        append_data(c, due);
+        published++;
+    }
     if (c->due_tail - c->due_head == c->due_cap) {
         size_t old = c->due_cap;
         c->due_cap = old ? old * 2 : 1024;
@@ -83,7 +120,6 @@ static void append_message(struct conn *c, int64_t due) {
         c->due = ring;
     }
     c->due[c->due_tail++ % c->due_cap] = due;
-    published++;
 }
 
 static void flush_out(struct conn *c) {
@@ -134,10 +170,21 @@ static void read_answers(struct conn *c) {
         }
         int64_t due = c->due[c->due_head++ % c->due_cap];
         if (status >= 200 && status < 300) {
-            answered++;
+            int64_t receipts = 1;
+            if (options.batch) {
+                receipts = 0;
+                const char *end = p + head + size;
+                for (const char *at = p + head; (at = memmem(at, (size_t)(end - at), "\"durability\"", 12)); at += 12) receipts++;
+                if (receipts != options.batch) {
+                    count_error("%lld receipts for a batch of %u", (long long)receipts, options.batch);
+                    errors += options.batch - receipts - 1;
+                }
+            }
+            answered += receipts;
             add(&answer_times, now - due);
         } else {
             count_error("answer %d to a publish", status);
+            if (options.batch) errors += options.batch - 1;
         }
     }
     c->in_len -= used;
@@ -156,6 +203,8 @@ static void parse_arguments(int argc, char **argv) {
         else if (!strcmp(name, "--outstanding")) options.outstanding = (unsigned)atoi(value);
         else if (!strcmp(name, "--rate")) options.rate = atof(value);
         else if (!strcmp(name, "--seconds")) options.seconds = atof(value);
+        else if (!strcmp(name, "--batch")) options.batch = (unsigned)atoi(value);
+        else if (!strcmp(name, "--chance")) options.chance = atoi(value);
         else if (!strcmp(name, "--header")) {
             size_t used = strlen(options.headers);
             if ((size_t)snprintf(options.headers + used, sizeof options.headers - used, "%s\r\n", value) >=
@@ -165,6 +214,22 @@ static void parse_arguments(int argc, char **argv) {
     }
     if (!options.port || !options.connections || !options.channels) die("--port, --connections and --channels want a number");
     if (options.size < 40 || options.size > 1 << 16) die("--size is 40 to 65536 bytes");
+    if (options.batch > 100) die("--batch is at most 100");
+    if (options.batch && (options.rate > 0 || strncmp(options.target, "/channels/", 10))) die("--batch is for bursts, on /channels/NAME");
+    if (options.chance && options.rate <= 0) die("--chance wants a --rate");
+}
+
+/* `n` moments in a stretch of time, at random: what a Poisson process is once their number is known. */
+static int64_t *random_moments(int64_t n) {
+    int64_t *moments = grow(NULL, (size_t)(n + 1) * sizeof *moments);
+    for (int64_t i = 0; i < n; i++) moments[i] = (int64_t)(drand48() * options.seconds * (double)NS);
+    sort_values(moments, (size_t)n);
+    return moments;
+}
+
+/* When the next message is due, from the start. */
+static int64_t due_after(const int64_t *moments) {
+    return moments ? moments[published] : (int64_t)((double)published * (double)NS / options.rate);
 }
 
 int main(int argc, char **argv) {
@@ -187,25 +252,26 @@ int main(int argc, char **argv) {
     int64_t cpu0 = cpu_ns(), first = 0, last = 0;
     bool open_loop = options.rate > 0;
     int64_t total = open_loop ? (int64_t)(options.rate * options.seconds + 0.5) : 0;
+    const int64_t *moments = options.chance ? random_moments(total) : NULL;
     for (;;) {
         int64_t now = now_ns(), next = 0;
         if (open_loop) {
             int64_t due;
-            while (published < total && (due = t0 + (int64_t)((double)published * (double)NS / options.rate)) <= now) {
+            while (published < total && (due = t0 + due_after(moments)) <= now) {
                 struct conn *c = &conns[published % options.connections];
                 if (c->fd < 0) {
                     count_error("no connection left to publish on");
                     total = published;
                     break;
                 }
-                append_message(c, due);
+                append_request(c, due);
                 flush_out(c);
                 now = now_ns();
                 add(&lateness, now - due);
                 if (!first) first = due;
                 last = now;
             }
-            if (published < total) next = t0 + (int64_t)((double)published * (double)NS / options.rate);
+            if (published < total) next = t0 + due_after(moments);
         } else if (now >= t0 && now < until) {
             for (unsigned i = 0; i < options.connections; i++) {
                 struct conn *c = &conns[i];
@@ -214,7 +280,7 @@ int main(int argc, char **argv) {
                     now = now_ns();
                     if (!first) first = now;
                     last = now;
-                    append_message(c, now);
+                    append_request(c, now);
                 }
                 flush_out(c);
             }

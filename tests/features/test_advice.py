@@ -6,7 +6,7 @@ import json
 import pytest
 
 import raw
-from hub_model import World
+from hub_model import RecordingConnection, World
 from kit import ServerProcess
 from raw import ask
 from story.clients import Publisher
@@ -31,7 +31,8 @@ class Polled:
             self.world.deliver()
 
     def advice(self, *channels: str) -> int:
-        response = polling.answer(self.world.hub, Ask(channels or ("news",), Now(), Transport.POLLING))
+        ask = Ask(channels or ("news",), Now(), Transport.POLLING)
+        response = polling.answer(self.world.hub, ask, RecordingConnection())
         self.world.hub.trim()  # as the server does twice a second: what is shared is forgotten
         advice = json.loads(response.body)["advice"]
         assert list(advice) == ["poll_ms"]

@@ -308,6 +308,7 @@ class Entry:
 
     def __init__(self, clock: Clock) -> None:
         self.slot = -1
+        self.due = 0
         self.called: list[float] = []
         self._clock = clock
 

@@ -105,7 +105,7 @@ def test_equal_questions_share_an_answer_until_the_next_message(world: World, tr
     def ask() -> Response:
         asked = Ask(("news",), start, transport, wait=25.0)
         if transport is Transport.POLLING:
-            return polling.answer(world.hub, asked)
+            return polling.answer(world.hub, asked, RecordingConnection())
         answered = long_polling.answer(world.hub, asked, RecordingConnection())
         assert answered is not None
         return answered

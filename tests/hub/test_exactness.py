@@ -86,7 +86,9 @@ class Exactness(RuleBasedStateMachine):
         if index not in self.connections:
             client = self.clients[index]
             ask = Ask(client.channels, self._start(client, otherwise), Transport.POLLING, limit)
-            self._answered(client, polling.answer(self.world.hub, ask), asked_from=client.cursor)
+            self._answered(
+                client, polling.answer(self.world.hub, ask, RecordingConnection()), asked_from=client.cursor
+            )
 
     @rule(index=CLIENTS, otherwise=st.sampled_from([Now(), Earliest()]), limit=st.integers(1, 5))
     def long_poll(self, index: int, otherwise: Start, limit: int) -> None:

@@ -85,6 +85,11 @@ class Cohort:
         self.members: dict[int, Subscriber] = {}
         self.written_at = -math.inf
 
+    def admit(self, subscriber: Subscriber) -> None:
+        """Make `subscriber`, which is like the others and has been written everything, live."""
+        self.members[_number(subscriber)] = subscriber
+        subscriber.cohort = self
+
 
 class Cohorts:
     """All cohorts, by what they are told and by channel."""
@@ -125,8 +130,7 @@ class Cohorts:
             cohort = self._by_key[key] = Cohort(subscriber, key)
             for channel in cohort.channels:
                 self._by_channel.setdefault(channel, {})[cohort] = None
-        cohort.members[_number(subscriber)] = subscriber
-        subscriber.cohort = cohort
+        cohort.admit(subscriber)
         subscriber.floors = None
 
     def leave(self, subscriber: Subscriber, position: int) -> None:
@@ -142,7 +146,7 @@ class Cohorts:
 
     def dismiss(self, cohort: Cohort) -> Sequence[Subscriber]:
         """Forget `cohort`, and return who was in it."""
-        members = tuple(cohort.members.values())
+        members, cohort.members = tuple(cohort.members.values()), {}
         for subscriber in members:
             subscriber.cohort = None
         self._disband(cohort)

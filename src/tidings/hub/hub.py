@@ -173,10 +173,6 @@ class Hub:
         subscriber.floors = place.floors
         self.refill(subscriber)
 
-    def join(self, subscriber: Subscriber) -> None:
-        """Begin to write to `subscriber` what comes; it has everything there is."""
-        self.cohorts.join(subscriber)
-
     def unsubscribe(self, subscriber: Subscriber) -> None:
         """Write nothing more to `subscriber`, and keep its position. Harmless when repeated."""
         self._ahead.pop(subscriber, None)

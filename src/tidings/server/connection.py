@@ -6,15 +6,12 @@ Invariant: at most one exchange occupies the connection; requests behind it wait
 """
 
 import logging
-import os
-import re
-import sys
 from asyncio import BaseTransport, Protocol, Transport
-from functools import cache
 from typing import TYPE_CHECKING, cast
 
 from tidings.core import limits
 from tidings.core.errors import Refusal
+from tidings.server.listener import sends_at_once
 from tidings.server.reader import RequestReader
 from tidings.transports.carrier import Exchange, Writer
 from tidings.wire import http
@@ -24,20 +21,6 @@ if TYPE_CHECKING:
     from tidings.server.app import App
 
 _log = logging.getLogger("tidings.connection")
-
-
-@cache
-def _sends_at_once() -> bool:
-    """Return whether `Transport.write` sends before it returns: else bytes that are sent beside it overtake.
-
-    asyncio's does, and uvloop's from 0.23 on.
-    """
-    uvloop = sys.modules.get("uvloop")
-    return os.name == "posix" and (uvloop is None or _release(uvloop.__version__) >= (0, 23))
-
-
-def _release(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"[0-9]+", version)[:2])
 
 
 class Connection(Protocol):
@@ -56,6 +39,7 @@ class Connection(Protocol):
         "_streams",
         "_takes_input",
         "_transport",
+        "due",
         "slot",
         "surplus",
     )
@@ -75,6 +59,7 @@ class Connection(Protocol):
         self._paused = False
         self._closing = False
         self.slot = -1
+        self.due = 0
 
     # --- what the event loop calls ------------------------------------------------------------
 
@@ -109,6 +94,17 @@ class Connection(Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come."""
+        reader = self._reader
+        if (
+            self._is_free()
+            and not self._backlog
+            and (reader is None or not reader.in_message)
+            and (known := self._app.questions.known(data)) is not None
+        ):
+            self._serve(known)
+            if self._exchange is not None:
+                self._reader = None
+            return
         if self._closing:
             return
         if self._takes_input:
@@ -118,14 +114,6 @@ class Connection(Protocol):
             return  # an event stream goes one way; what the client sends on it has no meaning
         if self._backlog or not self._is_free():
             self._wait(data)
-            return
-        reader = self._reader
-        if (reader is None or not reader.in_message) and (
-            known := self._app.questions.known(data)
-        ) is not None:
-            self._serve(known)
-            if self._exchange is not None:
-                self._reader = None
             return
         if reader is None:
             reader = self._reader = RequestReader(self._accept, self._proceed, self._app.questions)
@@ -271,9 +259,10 @@ class Connection(Protocol):
 
     # --- what a transport may ask for (Carrier) -------------------------------------------------
 
-    def hold(self, exchange: Exchange) -> None:
+    def hold(self, exchange: Exchange, seconds: float) -> None:
         """See Carrier."""
         self._exchange = exchange
+        self._app.wheel.set(self, seconds)
 
     def reply(self, response: Response) -> None:
         """See Carrier."""
@@ -340,7 +329,7 @@ class Connection(Protocol):
     def descriptor(self) -> int | None:
         """See Carrier."""
         transport = self._transport
-        if not _sends_at_once() or transport.get_extra_info("sslcontext") is not None:
+        if not sends_at_once() or transport.get_extra_info("sslcontext") is not None:
             return None
         sock = transport.get_extra_info("socket")
         number: int = -1 if sock is None else sock.fileno()

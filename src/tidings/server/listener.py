@@ -1,10 +1,14 @@
 """Sockets to listen on: TCP, TLS or a Unix socket, with bounded kernel buffers."""
 
+import os
+import re
 import socket
 import ssl
 import stat
+import sys
 from asyncio import AbstractEventLoop, AbstractServer, BaseProtocol
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +128,17 @@ def _answers(path: str) -> bool:
         except OSError:
             return False
         return True
+
+
+@cache
+def sends_at_once() -> bool:
+    """Return whether `Transport.write` sends before it returns: else bytes that are sent beside it overtake.
+
+    asyncio's does, and uvloop's from 0.23 on.
+    """
+    uvloop = sys.modules.get("uvloop")
+    return os.name == "posix" and (uvloop is None or _release(uvloop.__version__) >= (0, 23))
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"[0-9]+", version)[:2])

@@ -84,8 +84,7 @@ def _answer(
     if receipts.done():
         return told(receipts.result())
     pending = _Pending(carrier, told)
-    carrier.hold(pending)
-    carrier.timer(limits.PUBLISH_TIMEOUT)
+    carrier.hold(pending, limits.PUBLISH_TIMEOUT)
     receipts.add_done_callback(pending.appended)
     return None
 

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Final
 from tidings.core import limits
 from tidings.core.errors import Refusal
 from tidings.core.patterns import Rules
+from tidings.hub import Hub
 from tidings.server import guards
 from tidings.server.admin import Admin
 from tidings.server.pages import Pages
 from tidings.server.publish import publish, publish_batch
 from tidings.transports import long_polling, polling, sse, web_socket
 from tidings.transports.ask import Ask, AskReader, Transport
+from tidings.transports.carrier import Carrier
 from tidings.wire.http import Headers, Request, Response
 
 if TYPE_CHECKING:
@@ -32,6 +34,11 @@ class _Meaning:
 
     asked: Ask
     cors: Headers
+    answer: Callable[[Hub, Ask, Carrier], Response | None] | None
+
+
+# What answers a GET at once, or holds it.
+_ANSWERS: Final = {Transport.POLLING: polling.answer, Transport.LONG_POLLING: long_polling.answer}
 
 
 class Routes:
@@ -63,7 +70,9 @@ class Routes:
         if meant is not None:
             if meant.cors:
                 connection.add_headers(meant.cors)
-            return self._ask(request, meant.asked, connection)
+            if meant.answer is None or connection.surplus or self._app.draining:
+                return self._ask(request, meant.asked, connection)
+            return meant.answer(self._app.hub, meant.asked, connection)
         path = request.path
         if path.startswith(_CHANNELS) and (len(path) == 9 or path[9] == "/"):
             cors = self._check_origin(request, connection)
@@ -97,7 +106,8 @@ class Routes:
                 (("Allow", "GET, HEAD, POST, OPTIONS"),),
             )
         asked = self._asks.read(request, names)
-        request.meaning = _Meaning(asked, cors)
+        answer = _ANSWERS.get(asked.transport) if request.method == "GET" else None
+        request.meaning = _Meaning(asked, cors, answer)
         return self._ask(request, asked, connection)
 
     def _ask(self, request: Request, asked: Ask, connection: "Connection") -> Response | None:
@@ -145,7 +155,7 @@ class Routes:
             asked = replace(asked, wait=0.0)  # the head of what there is now
         match asked.transport:
             case Transport.POLLING:
-                return polling.answer(hub, asked)
+                return polling.answer(hub, asked, connection)
             case Transport.LONG_POLLING:
                 return long_polling.answer(hub, asked, connection)
             case Transport.SSE:

@@ -19,13 +19,18 @@ class Entry(Protocol):
     """Something with a deadline. `slot` belongs to the wheel; -1 while it has none."""
 
     slot: int
+    due: int  # the tick of its deadline, while it has one
 
     def expired(self) -> None:
         """The deadline has come. May set another."""
 
 
 class Wheel:
-    """Entries by the tick that they are due in: setting and clearing are one set operation each."""
+    """Entries by the tick that they are looked at in.
+
+    A deadline that is put off, as with every answer on a connection that is kept, costs no set
+    operation: its entry is looked at when it was due before, and moved on then.
+    """
 
     def __init__(self, loop: AbstractEventLoop) -> None:
         self._loop = loop
@@ -42,10 +47,12 @@ class Wheel:
             self._tick = int(now)
             self._loop.call_at(self._start + (self._tick + 1) * TICK, self._turn)
         # A tick that has passed, or is just being gone through, would not come again.
-        slot = max(ceil(now + seconds / TICK), self._tick + 1)
-        if slot == entry.slot:
-            return
-        self.clear(entry)
+        due = entry.due = max(ceil(now + seconds / TICK), self._tick + 1)
+        if not 0 <= entry.slot <= due:
+            self.clear(entry)
+            self._look_at(entry, due)
+
+    def _look_at(self, entry: Entry, slot: int) -> None:
         entry.slot = slot
         entries = self._slots.get(slot)
         if entries is None:
@@ -68,6 +75,9 @@ class Wheel:
             for entry in self._slots.pop(self._tick, ()):
                 if entry.slot != self._tick:
                     continue  # another one that was due has moved it
+                if entry.due > self._tick:
+                    self._look_at(entry, entry.due)
+                    continue
                 entry.slot = -1
                 try:
                     entry.expired()

@@ -25,13 +25,13 @@ def look(hub: Hub, ask: Ask) -> tuple[Place, Slice]:
     return place, hub.places.read(ask.channels, place, ask.limit, limits.ANSWER_BYTES)
 
 
-def shared(hub: Hub, ask: Ask) -> Answer | None:
-    """Return what somebody else was answered who asked the same since the last message, or None."""
-    known: tuple[Answer, int] | None = hub.shared.get(ask)
-    if known is None:
-        return None
-    hub.stats.delivered += known[1]
-    return known[0]
+Shared = tuple[Answer, int]
+
+
+def tell_shared(hub: Hub, shared: Shared) -> Answer:
+    """Return what somebody else was answered who asked the same since the last message."""
+    hub.stats.delivered += shared[1]
+    return shared[0]
 
 
 def tell(

@@ -36,8 +36,8 @@ class Exchange(Protocol):
 class Carrier(Protocol):
     """A connection, as a transport sees it. The shell's side."""
 
-    def hold(self, exchange: Exchange) -> None:
-        """Keep the request open until `reply`."""
+    def hold(self, exchange: Exchange, seconds: float) -> None:
+        """Keep the request open until `reply`, and call `Exchange.expired` as `timer` does."""
 
     def reply(self, response: Response) -> None:
         """Answer the request that is held. The same `response` may be given to many."""

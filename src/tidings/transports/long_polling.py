@@ -9,12 +9,11 @@ Waiters at the same place are one cohort: one answer is rendered, and written to
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
 
 from tidings.core import limits
 from tidings.core.message import Gap, Message
-from tidings.hub import Hub, Subscriber
-from tidings.transports.answers import Answer, look, preference, respond, shared, tell
+from tidings.hub import Cohort, Hub, Subscriber
+from tidings.transports.answers import Answer, look, preference, respond, tell, tell_shared
 from tidings.transports.ask import Ask
 from tidings.transports.carrier import Carrier
 
@@ -42,7 +41,6 @@ class _SharedAnswer:
         raise AssertionError("a waiter that finds a gap asks again")
 
 
-_NOTHING_YET: Final = "nothing yet"
 # One object for all that are answered alike: it is what they are found by.
 _shared_answer = lru_cache(maxsize=1_000)(_SharedAnswer)
 
@@ -52,26 +50,26 @@ def answer(hub: Hub, ask: Ask, carrier: Carrier) -> Answer | None:
 
     Looking and beginning to wait are one step of the event loop: nothing can be published in between.
     """
-    if hub.shared.get((_NOTHING_YET, ask)):
-        hub.join(_park(hub, ask, carrier))
+    known = hub.shared.get(ask)
+    if type(known) is Cohort and known.members:
+        # Somebody has looked who asked the same, and there is nothing yet.
+        known.admit(_park(hub, ask, carrier))
         return None
-    if (known := shared(hub, ask)) is not None:
-        return known
+    if type(known) is tuple:
+        return tell_shared(hub, known)
     place, found = look(hub, ask)
     if found.messages or place.gaps or ask.wait == 0:
         return tell(hub, ask, place, found, share=True, headers=preference(ask.wait))
     waiter = _park(hub, ask, carrier)
     hub.subscribe(waiter, place)
     if waiter.cohort is not None:
-        # Whoever asks the same before the next message need not look.
-        hub.shared.put((_NOTHING_YET, ask), answer=True)
+        hub.shared.put(ask, waiter.cohort)
     return None
 
 
 def _park(hub: Hub, ask: Ask, carrier: Carrier) -> "LongPoll":
     waiter = LongPoll(hub, ask, carrier)
-    carrier.hold(waiter)
-    carrier.timer(ask.wait)
+    carrier.hold(waiter, ask.wait)
     return waiter
 
 

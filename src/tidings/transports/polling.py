@@ -8,17 +8,18 @@ can break it, and the server keeps nothing between two questions.
 from typing import Final
 
 from tidings.hub import Hub
-from tidings.transports.answers import Answer, look, shared, tell
+from tidings.transports.answers import Answer, look, tell, tell_shared
 from tidings.transports.ask import Ask
+from tidings.transports.carrier import Carrier
 
 
-def answer(hub: Hub, ask: Ask) -> Answer:
+def answer(hub: Hub, ask: Ask, _carrier: Carrier) -> Answer:
     """Return what follows the client's cursor now, which may be nothing.
 
     Until the next message everyone who asks the same gets the same answer, rendered once.
     """
-    if (known := shared(hub, ask)) is not None:
-        return known
+    if (known := hub.shared.get(ask)) is not None:
+        return tell_shared(hub, known)
     place, found = look(hub, ask)
     return tell(hub, ask, place, found, share=True, advice={"poll_ms": advised_ms(hub, ask.channels)})
 

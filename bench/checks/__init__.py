@@ -1,0 +1,1 @@
+"""Scripted servers, and what the generator must count of what they say."""
