@@ -5,8 +5,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 from aiohttp import web
 
+from tidings.client import choice
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Play = Callable[[Handler], Awaitable[str]]
+
+
+@pytest.fixture(autouse=True)
+def _forgetful() -> None:
+    """What worked for one test's server says nothing to the next on the same port."""
+    choice.forget()
 
 
 @pytest.fixture

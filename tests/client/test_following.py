@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from kit import ServerProcess, serving
-from tidings.client import Feed, Gap, Message, Publisher, Refused, State, feed, follow
-from tidings.client.feed import Transport
+from tidings.client import Feed, Gap, Message, Publisher, Refused, State, backoff, follow
+from tidings.client.choice import Transport
 
 TRANSPORTS: tuple[Transport, ...] = ("websocket", "sse", "long-polling", "polling")
 
@@ -104,7 +104,7 @@ async def take(items: Feed, count: int) -> list[Message]:
 
 def connected() -> tuple[asyncio.Event, Callable[[State], None]]:
     event = asyncio.Event()
-    return event, lambda state: event.set() if state.name == "connected" else None
+    return event, lambda state: event.set() if state.name == "live" else None
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -195,7 +195,7 @@ async def test_polls_come_as_often_as_the_server_advises(shared: ServerProcess, 
 async def test_cuts_lose_nothing_and_repeat_nothing(
     shared: ServerProcess, channel: str, transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed, "BACKOFF_BASE", 0.02)
+    monkeypatch.setattr(backoff, "BASE", 0.02)
     async with relay(shared) as way:
         event, on_state = connected()
         items = follow(way.url, channel, transport=transport, interval=0.02, on_state=on_state)
@@ -212,7 +212,7 @@ async def test_cuts_lose_nothing_and_repeat_nothing(
 async def test_a_restarted_server_is_told_as_a_gap_and_followed_on(
     channel: str, transport: Transport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed, "BACKOFF_BASE", 0.02)
+    monkeypatch.setattr(backoff, "BASE", 0.02)
     with serving("--drain", "0.1") as first:
         [before] = await publish(first.url, channel, "before")
         items = follow(first.url, channel, transport=transport, after="earliest", interval=0.05)

@@ -12,10 +12,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from tidings.client import follow
-from tidings.client.feed import Feed
 from tidings.client.items import Gap as TheirGap
 from tidings.client.items import Message as TheirMessage
+from tidings.client.place import Place
 from tidings.core.errors import CODES, Refusal
 from tidings.core.message import Cursor, Durability, Gap, GapReason, Message, Receipt
 from tidings.wire import cursor as cursors
@@ -49,10 +48,6 @@ def as_gap(value: dict[str, str]) -> Gap:
     return Gap(value["channel"], value["after"], resumed, GapReason(value["reason"]))
 
 
-def feed_at(cursor: str) -> Feed:
-    return follow("http://127.0.0.1:1", "news", transport="polling", after=cursor)
-
-
 def test_every_vector_has_a_name_of_its_own_and_says_what_is_expected() -> None:
     for file in sorted(FOLDER.glob("*.json")):
         content = json.loads(file.read_text())
@@ -81,9 +76,9 @@ def test_cursor_is_read_or_found_to_be_none(vector: dict[str, Any]) -> None:
 
 @vectors("cursors", "had")
 def test_client_drops_what_it_has_had(vector: dict[str, Any]) -> None:
-    feed = feed_at(vector["input"]["cursor"])
+    place = Place(vector["input"]["cursor"])
     text = b"{}"
-    taken = feed._take(TheirMessage(vector["input"]["id"], "news", 0, None, None, b"1", text))
+    taken = place.take(TheirMessage(vector["input"]["id"], "news", 0, None, None, b"1", text))
     assert (taken is None) is vector["expected"]
 
 
@@ -123,11 +118,11 @@ def test_gap_is_told_on_each_transport(vector: dict[str, Any]) -> None:
 
 @vectors("gaps", "follow")
 def test_client_follows_a_gap(vector: dict[str, Any]) -> None:
-    feed = feed_at(vector["input"]["cursor"])
+    place = Place(vector["input"]["cursor"])
     for gap in vector["input"]["gaps"]:
-        assert feed._take(TheirGap(**gap)) == TheirGap(**gap)
-    feed._settle()
-    assert feed.cursor == vector["expected"]
+        assert place.take(TheirGap(**gap)) == TheirGap(**gap)
+    place.settle()
+    assert place.cursor == vector["expected"]
 
 
 @vectors("answers", "answers")

@@ -1,6 +1,7 @@
 """`tidings sub`: the messages of channels as lines, as they come.
 
-Owns: the flags, and the form of a line. Does not own: connecting, and coming back (client/feed.py).
+Owns: the flags, the form of a line, and what is said of the connection. Does not own: connecting, and coming
+back (client/supervisor.py).
 """
 
 import time
@@ -13,7 +14,7 @@ from tidings.cli.remote import Url, failures_told
 from tidings.cli.talk import INTERRUPTED, Talk, harmless, print_line
 
 if TYPE_CHECKING:
-    from tidings.client import Message
+    from tidings.client import Message, State
 
 EPILOG: Final = """\b
 Examples:
@@ -89,7 +90,7 @@ def sub(
 
     from tidings.client import Message, follow
 
-    talk = Talk(url, quiet=quiet)
+    talk = Talk(quiet=quiet)
     show = _as_json_line if json else _as_line
     with failures_told(url):
         try:
@@ -101,7 +102,7 @@ def sub(
                 rewind=rewind,
                 interval=interval,
                 persist=False,
-                on_state=talk.state,
+                on_state=lambda state: _say(talk, url, state),
             )
         except ValueError as why:
             raise typer.BadParameter(str(why)) from None
@@ -125,6 +126,16 @@ def sub(
             if feed.cursor is not None:
                 talk.say(f"to go on from here: --after {feed.cursor}")
             raise typer.Exit(INTERRUPTED) from None
+
+
+def _say(talk: Talk, url: str, state: "State") -> None:
+    """Say that the connection has come, or that it has gone and why."""
+    if state.name == "live":
+        talk.say(f"connected over {state.transport} to {url}", state.transport)
+    elif state.reason and state.name in {"connecting", "recovering", "offline"}:
+        what = "cut" if state.name == "recovering" else "not connected"
+        when = f"in {state.wait:.1f} s" if state.wait >= 0.05 else "now"
+        talk.say(f"{what}: {state.reason.rstrip('.')}; again {when} over {state.transport}")
 
 
 def _as_line(message: "Message") -> bytes:

@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tidings.client import Gap, State
+    from tidings.client import Gap
 
 INTERRUPTED: Final = 130
 
@@ -55,8 +55,7 @@ def harmless(text: str) -> str:
 class Talk:
     """What `sub` says on standard error."""
 
-    def __init__(self, url: str, *, quiet: bool) -> None:
-        self._url = url
+    def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
         self._console: Console | None = None
 
@@ -74,15 +73,6 @@ class Talk:
             colour, shape = _MARKS[transport]
             line = Text.assemble((shape, colour), " ", line)
         self._console.print(line)
-
-    def state(self, state: "State") -> None:
-        """Say how the connection stands."""
-        match state.name:
-            case "connected":
-                self.say(f"connected over {state.transport} to {self._url}", state.transport)
-            case "waiting":
-                when = f"in {state.wait:.1f} s" if state.wait >= 0.05 else "now"
-                self.say(f"cut: {state.reason.rstrip('.')}; again {when} over {state.transport}")
 
     def gap(self, gap: "Gap") -> None:
         """Say that messages are missing, which, and why."""

@@ -28,6 +28,11 @@ class Address:
     # The path of a Unix socket; None: TCP.
     uds: str | None
 
+    @property
+    def origin(self) -> str:
+        """What stands for the way to this server: all addresses with the same one are reached alike."""
+        return self.uds or f"{self.scheme}://{self.host}:{self.port}"
+
     def path(self, channels: tuple[str, ...]) -> str:
         """Return the path of these channels; every character of a checked name may stand in it as it is."""
         return f"{self.prefix}/channels/{','.join(channels)}"

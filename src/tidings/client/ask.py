@@ -1,23 +1,29 @@
 """What a transport needs to know to ask: where the server is, which channels, and where to go on.
 
-Owns: the request's URL, query and bounds, and how a failed one is told apart. Does not own: the cursor
-(feed.py moves it), or what is done about a failure.
+Owns: the request's URL, query, headers and bounds, and how a failed one is told apart. Does not own: the
+cursor (place.py), or what is done about a failure (link.py, supervisor.py).
 Invariant: nothing is read without a bound on its size and on its time.
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final
 
 import aiohttp
 
 from tidings.client.address import Address
+from tidings.client.async_token import AsyncToken
 from tidings.client.errors import BadAnswer, Cut, Refused, in_words, refusal
+from tidings.client.place import Place
 
 CONNECT_TIMEOUT: Final = 10.0
 # A server says something on every stream at least every 15 s, and pings every 25 s.
 SILENCE: Final = 40.0
+# From a stream's head to its first event, which a server sends together: what is later was kept back.
+BUFFERED: Final = 3.0
+# The longest hold of a long-poll: under the usual 30 s at which proxies cut an answer that does not come.
+HOLD: Final = 25.0
 # An answer is cut at 1 MiB by the server, and a message is 64 KiB; both are its settings.
 ANSWER_BYTES: Final = 16 * 1024 * 1024
 PROBLEM_BYTES: Final = 64 * 1024
@@ -25,12 +31,12 @@ PROBLEM_BYTES: Final = 64 * 1024
 
 @dataclass(slots=True)
 class Ask:
-    """One subscription as its feed holds it; transports read it anew for every request."""
+    """One subscription; transports read it anew for every request."""
 
     address: Address
     channels: tuple[str, ...]
-    # Where to go on: a cursor, or `earliest`; None: from now on, or `rewind`.
-    after: str | None = None
+    place: Place
+    token: AsyncToken
     # How far back to begin where there is no cursor yet: "20" messages or "30s".
     rewind: str | None = None
     # Most messages in one answer; None: as the server has it.
@@ -39,6 +45,12 @@ class Ask:
     interval: float | None = None
     # What the server advised last, in seconds.
     advised: float = 1.0
+    # How long a long-poll may hang; shorter where something on the way cuts it.
+    hold: float = HOLD
+    # Seconds at which the last long-poll was cut.
+    cut_at: float = 0.0
+    # The token of the last request.
+    bearer: str | None = field(default=None, repr=False)
 
     @property
     def url(self) -> str:
@@ -48,19 +60,30 @@ class Ask:
     def query(self, transport: str, **more: str) -> dict[str, str]:
         """Return the parameters that say how to wait and where to go on."""
         query = {"transport": transport, **more}
-        if self.after is not None:
-            query["after"] = self.after
+        if self.place.after is not None:
+            query["after"] = self.place.after
         elif self.rewind is not None:
             query["rewind"] = self.rewind
         if self.limit is not None:
             query["limit"] = str(self.limit)
         return query
 
+    async def headers(self, **more: str) -> dict[str, str]:
+        """Return the headers that say who is asking. Raises what Token.get raises."""
+        self.bearer = await self.token.get()
+        return more if self.bearer is None else {"Authorization": f"Bearer {self.bearer}", **more}
+
 
 def open_session(address: Address) -> aiohttp.ClientSession:
-    """Return a session for one feed; it raises Refused for every status of 400 or more."""
+    """Return a session for one client; it raises Refused for every status of 400 or more."""
+    # Without a limit of connections: each subscription holds one, and the next would wait for ever.
+    connector = (
+        aiohttp.UnixConnector(address.uds, limit=0)
+        if address.uds is not None
+        else aiohttp.TCPConnector(limit=0)
+    )
     return aiohttp.ClientSession(
-        connector=aiohttp.UnixConnector(address.uds) if address.uds is not None else aiohttp.TCPConnector(),
+        connector=connector,
         # Answers are not compressed by the server; what claims to be is not unpacked, so it cannot be a bomb.
         auto_decompress=False,
         headers={"Accept-Encoding": "identity"},
@@ -105,7 +128,11 @@ def as_cut(why: BaseException) -> Cut | None:
         case Cut():
             return why
         case Refused(retry=True):
-            return Cut(why.detail, wait=why.retry_after, transport_failed=False)
+            # A gateway's word may be about this transport only; the server's own is about all of them.
+            by_gateway = why.code.startswith("http-")
+            return Cut(why.detail, wait=why.retry_after, transport_failed=by_gateway)
+        case aiohttp.ConnectionTimeoutError():
+            return Cut("no connection in time", unreachable=True)
         case TimeoutError():
             return Cut(in_words(why))
         case aiohttp.ClientConnectorError():

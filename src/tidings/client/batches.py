@@ -93,6 +93,17 @@ def read(draft: Draft) -> Outgoing | Refused:
         return no
 
 
+def request(message: Outgoing) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the query and the headers with which a message goes to its channel's URL (spec §6.1)."""
+    given = {"event": message.event, "key": message.key}
+    headers = {
+        "Content-Type": "application/json",
+        "Idempotency-Key": message.idempotency_key,
+        "Accept": "application/json",
+    }
+    return {name: value for name, value in given.items() if value is not None}, headers
+
+
 def split(messages: Sequence[Outgoing | Refused]) -> Iterator[list[Outgoing] | Refused]:
     """Yield what goes with one request, in order; one message by itself is no batch.
 

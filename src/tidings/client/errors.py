@@ -3,11 +3,12 @@
     TidingsError (core/errors.py)
     └── ClientError
         ├── Unreachable   nobody answers: start the server, or mend the address
+        │   └── NotAcknowledged   a message has no receipt; `maybe_published` says what may have become of it
         ├── Refused       the server said no, and why: `code`, `status`, `detail`
         └── BadAnswer     something answered that is not a Tidings server, or broke its bounds
 
-`Cut` is not one of them: it tells the feed that a connection ended and may be begun again;
-callers never see it.
+`Cut` is not one of them: it tells the supervisor that a connection ended and may be begun again; callers
+never see it.
 """
 
 import os
@@ -19,7 +20,7 @@ import msgspec
 from tidings.core.errors import TidingsError
 
 if TYPE_CHECKING:
-    from tidings.client.publisher import Receipt
+    from tidings.client.receipt import Receipt
 
 # How `Unreachable.reason` begins where it is not the server that is missing.
 UNTRUSTED: Final = "its certificate is not trusted"
@@ -39,6 +40,28 @@ class Unreachable(ClientError):
         self.url = url
         self.reason = reason
         super().__init__(f"no answer from {url}: {reason}")
+
+
+class NotAcknowledged(Unreachable):
+    """A message was not acknowledged in time.
+
+    `maybe_published` says whether it may have got there: a request went out and its answer did not come.
+    Publish it again with the same `idempotency_key` then, within 10 minutes: it is published once, whatever
+    happened.
+    """
+
+    def __init__(self, url: str, reason: str, *, maybe_published: bool, idempotency_key: str) -> None:
+        super().__init__(url, reason)
+        self.maybe_published = maybe_published
+        self.idempotency_key = idempotency_key
+
+    def __str__(self) -> str:
+        if self.maybe_published:
+            return (
+                f"{super().__str__()}; the message may have been published: publish it again with "
+                f"idempotency_key={self.idempotency_key!r} and it is published once"
+            )
+        return f"{super().__str__()}; the message was not published"
 
 
 class Refused(ClientError):
@@ -70,7 +93,8 @@ class Cut(Exception):
 
     `transport_failed` says that this way of waiting did not get through, while the server may well be
     there: the automatic choice then goes on to the next one. It stays False when the server could not be
-    reached at all.
+    reached at all, and where the server itself said to come back. `code` is the close code that it said so
+    with.
     """
 
     def __init__(
@@ -80,9 +104,11 @@ class Cut(Exception):
         wait: float | None = None,
         transport_failed: bool = True,
         unreachable: bool = False,
+        code: int | None = None,
     ) -> None:
         self.reason = reason
         self.wait = wait
+        self.code = code
         self.transport_failed = transport_failed and not unreachable
         self.unreachable = unreachable
         super().__init__(reason)
@@ -138,7 +164,7 @@ def closed(code: int, reason: str) -> Refused | Cut:
     words = reason or "the server closed the connection"
     if 4500 <= code <= 4999:
         return Refused(f"close-{code}", code, words)
-    return Cut(words, transport_failed=False)
+    return Cut(words, transport_failed=False, code=code)
 
 
 def in_words(why: BaseException) -> str:

@@ -26,7 +26,7 @@ async def receive(session: aiohttp.ClientSession, ask: Ask) -> AsyncGenerator[Si
     tag: str | None = None
     silent = 0
     while True:
-        headers = {}
+        headers = await ask.headers()
         if tag is not None and (ask.interval is not None or silent < SILENT):
             # Nothing new costs 304 and no body.
             headers["If-None-Match"] = tag

@@ -6,14 +6,11 @@ Invariant: all tries of one message bear one idempotency key, so it is published
 was lost on the way.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import urlencode
-
-import msgspec
 
 from tidings.client import batches
 from tidings.client.address import read_address
@@ -21,37 +18,29 @@ from tidings.client.batches import Draft, Outgoing
 from tidings.client.connection import Connection
 from tidings.client.errors import BadAnswer, ClientError, Refused, refusal_in_band
 from tidings.client.items import read
+from tidings.client.receipt import Receipt, read_receipt
+from tidings.client.token import Token
 
 _NDJSON: Final = "application/x-ndjson"
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """The server's word that it has the message."""
-
-    id: str
-    # The medium it had reached when this was said: `memory`, `stored` or `synced`.
-    durability: str
-    # The same idempotency key had been used before on this channel: nothing was published now.
-    duplicate: bool
-
-
-class _Answer(msgspec.Struct):
-    id: str
-    durability: str
-    duplicate: bool = False
 
 
 class Publisher:
     """Publishes messages to one server. Threads may share one; they take turns on its connection.
 
-    `timeout` is seconds for one request, all its tries together.
+    `token` says who is asking: a text, or a function that fetches one; it is called again when the server
+    does not take the token any more. `timeout` is seconds for one request, all its tries together.
     """
 
-    def __init__(self, url: str, *, timeout: float = 10.0) -> None:
-        """Read the address; the connection is made by the first `publish`. Raises BadAddress."""
+    def __init__(
+        self, url: str, *, token: str | Callable[[], str] | None = None, timeout: float = 10.0
+    ) -> None:
+        """Read the address; the connection is made by the first `publish`.
+
+        Raises BadAddress, and ValueError for a text that is no token.
+        """
         self._address = read_address(url)
         self._connection = Connection(self._address, timeout)
+        self._token = Token(token)
 
     def publish(
         self,
@@ -122,24 +111,18 @@ class Publisher:
 
     def _alone(self, message: Outgoing) -> Receipt:
         """Publish one message to its channel's URL (spec §6.1)."""
-        given = {"event": message.event, "key": message.key}
-        query = urlencode({name: value for name, value in given.items() if value is not None})
-        target = self._address.path((message.channel,)) + ("?" + query if query else "")
-        headers = {
-            "Content-Type": "application/json",
-            "Idempotency-Key": message.idempotency_key,
-            "Accept": "application/json",
-        }
-        status, answer = self._connection.post(target, message.data, headers)
+        query, headers = batches.request(message)
+        target = self._address.path((message.channel,)) + ("?" + urlencode(query) if query else "")
+        status, answer = self._post(target, message.data, headers)
         if status not in {HTTPStatus.CREATED, HTTPStatus.OK}:
             raise BadAnswer(f"{self._address.text} answered {status} where a Tidings server says 201")
-        return _receipt(answer, message)
+        return read_receipt(answer, message)
 
     def _together(self, messages: list[Outgoing]) -> list[Receipt | Refused]:
         """Publish a batch, a line a message, answered by a line each (spec §6.4)."""
         body = b"".join([message.line for message in messages])
         headers = {"Content-Type": _NDJSON, "Accept": _NDJSON}
-        status, answer = self._connection.post(f"{self._address.prefix}/publish", body, headers)
+        status, answer = self._post(f"{self._address.prefix}/publish", body, headers)
         lines = answer.split(b"\n")[:-1]
         if status != HTTPStatus.OK or len(lines) != len(messages):
             raise BadAnswer(
@@ -147,14 +130,22 @@ class Publisher:
             )
         return [_said(line, message) for line, message in zip(lines, messages, strict=True)]
 
+    def _post(self, target: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
+        """Ask as who we are; once more with a new token where the server does not take this one."""
+        token = self._token.get()
+        try:
+            return self._connection.post(target, body, headers | _authorization(token))
+        except Refused as no:
+            if no.status != HTTPStatus.UNAUTHORIZED or not self._token.refused(token):
+                raise
+            return self._connection.post(target, body, headers | _authorization(self._token.get()))
+
 
 def _said(line: bytes, message: Outgoing) -> Receipt | Refused:
     """Return what a line of a batch's answer says of its message."""
     told = read(line, dict[str, Any])
-    return refusal_in_band(told) if "code" in told else _receipt(line, message)
+    return refusal_in_band(told) if "code" in told else read_receipt(line, message)
 
 
-def _receipt(text: bytes, message: Outgoing) -> Receipt:
-    answer = read(text, _Answer)
-    # A key of our own making can only be known from an earlier try of this very message.
-    return Receipt(answer.id, answer.durability, answer.duplicate and message.own_key)
+def _authorization(token: str | None) -> dict[str, str]:
+    return {} if token is None else {"Authorization": f"Bearer {token}"}

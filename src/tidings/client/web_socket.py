@@ -15,7 +15,7 @@ from tidings.client.items import Frame, Sign, as_gap, read, read_message, read_r
 SUBPROTOCOL = "tidings.v1"
 FRAME_BYTES = 4 * 1024 * 1024
 # `ws_receive` begins anew with every frame, the server's pings (every 25 s) included.
-TIMEOUT = aiohttp.ClientWSTimeout(ws_receive=SILENCE, ws_close=2.0)
+TIMEOUT = aiohttp.ClientWSTimeout(ws_receive=SILENCE, ws_close=1.0)
 
 
 async def receive(session: aiohttp.ClientSession, ask: Ask) -> AsyncGenerator[Sign, None]:
@@ -23,21 +23,24 @@ async def receive(session: aiohttp.ClientSession, ask: Ask) -> AsyncGenerator[Si
     connecting = session.ws_connect(
         ask.url,
         params=ask.query("websocket"),
+        headers=await ask.headers(),
         protocols=(SUBPROTOCOL,),
         timeout=TIMEOUT,
         max_msg_size=FRAME_BYTES,
     )
     async with connecting as socket:
+        heard = False
         while True:
             frame = await socket.receive()
             match frame.type:
                 case aiohttp.WSMsgType.TEXT:
+                    heard = True
                     for sign in _signs(frame.data.encode()):
                         yield sign
                 case aiohttp.WSMsgType.CLOSE | aiohttp.WSMsgType.CLOSING | aiohttp.WSMsgType.CLOSED:
                     code = socket.close_code
                     if code is None or code == aiohttp.WSCloseCode.ABNORMAL_CLOSURE:
-                        raise Cut("the connection was cut", transport_failed=False)
+                        raise Cut("the connection was cut", transport_failed=not heard)
                     raise closed(code, frame.extra or "")
                 case aiohttp.WSMsgType.ERROR:
                     if socket.close_code == aiohttp.WSCloseCode.MESSAGE_TOO_BIG:
