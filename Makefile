@@ -6,14 +6,14 @@ BIN := $(VENV)/bin
 PORT ?= 8080
 
 .DEFAULT_GOAL := check
-.PHONY: check format test serve bench chaos clean setup programs
+.PHONY: check format test serve bench chaos roads sdk clean setup programs
 
 # Installed again whenever what is needed has changed.
 $(VENV)/.ready: pyproject.toml
 	@echo "Setting up $(VENV) …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=23.2"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[fast,dev]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[fast,dev,bench]"
 	@touch $@
 
 setup: $(VENV)/.ready
@@ -41,10 +41,10 @@ test: setup programs
 
 # What some tests need besides Python: as root on Debian it is installed; elsewhere the tests that need
 # it say that they were skipped, and why.
-WANTED := chromium nginx curl openssl
+WANTED := chromium nginx haproxy caddy curl openssl nodejs npm
 programs:
 	@missing=""; for program in $(WANTED); do \
-	  command -v $$program >/dev/null || test -x /usr/sbin/$$program || missing="$$missing $$program"; \
+	  command -v $${program%js} >/dev/null || test -x /usr/sbin/$$program || missing="$$missing $$program"; \
 	done; \
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
@@ -59,16 +59,24 @@ programs:
 serve: setup
 	@$(BIN)/python examples/serve.py --port $(PORT)
 
-## bench: the cost of a delivery and of an idle connection, beside bare loops
+## bench: what Tidings costs beside bare loops in C and the servers one would take instead, in ten minutes
 bench: setup
-	$(BIN)/python bench/fanout.py
-	$(BIN)/python bench/idle.py
+	$(BIN)/python bench/run.py
 
 ## chaos: every fault on all transports for five minutes, and a verdict; SEED=… repeats a run
 CHAOS_SECONDS ?= 300
 chaos: setup
 	$(BIN)/python tests/exactness/run.py --seconds $(CHAOS_SECONDS) $(if $(SEED),--seed $(SEED))
 
+## roads: real and hostile proxies for ten minutes, and a table; SEED=… repeats a run
+ROADS_SECONDS ?= 600
+roads: setup
+	$(BIN)/python tests/roads/run.py --seconds $(ROADS_SECONDS) $(if $(SEED),--seed $(SEED))
+
+## sdk: the browser SDK's checks and tests, and its one file, src/tidings/web/tidings.js
+sdk:
+	cd sdk && npm ci && npm run check && npm test && npm run build
+
 clean:
-	rm -rf $(VENV) build dist bench/build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist bench/build bench/peers/node/node_modules sdk/node_modules sdk/dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

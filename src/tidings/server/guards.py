@@ -77,7 +77,7 @@ def preflight(request: Request) -> Headers:
         ("Access-Control-Allow-Methods", _METHODS),
         (
             "Access-Control-Allow-Headers",
-            "Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, Prefer",
+            "Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, Prefer",
         ),
         ("Access-Control-Max-Age", "600"),
     )

@@ -85,7 +85,9 @@ class Routes:
         if request.method not in ("GET", "HEAD"):
             raise Refusal("method_not_allowed", "This path is read with GET.", _READ)
         fixed = self._fixed.get(path)
-        return self._pages.get(path) if fixed is None else fixed()
+        if fixed is not None:
+            return fixed()
+        return self._pages.get(path, request.headers.get("if-none-match"))
 
     def _check_origin(self, request: Request, connection: "Connection") -> Headers:
         if cors := guards.check_origin(request, self._allowed_origins, loopback=self._loopback):
