@@ -4,35 +4,31 @@ Owns: rounds, medians with ranges, ratios within a round. Does not own: what one
 Invariant: a ratio is taken between neighbours in time, never between medians of different hours.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Protocol, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
+from harness.rows import Found, Row
 from harness.servers import Server
 
+_AGAIN = 2  # a row that the load spoilt
+_ERRORS_MOST = 2  # rows in which a server could not be measured at all; then it is left alone
 
-class Named(Protocol):
-    """A row says which server it is of, and what voids it."""
-
-    @property
-    def server(self) -> str:
-        """The server's name."""
-
-    @property
-    def void(self) -> tuple[str, ...]:
-        """What is wrong with the row; empty where nothing is."""
-
-    @property
-    def disturbed(self) -> bool:
-        """Whether what voids it is the load's doing, so that measuring again may help."""
+Step = Callable[[str, float], None]
 
 
-RowT = TypeVar("RowT", bound=Named)
+@dataclass(frozen=True)
+class Comparison:
+    """One question asked of several servers in turn. `seconds` is about how long one row takes."""
+
+    scenario: str
+    case: str
+    transport: str
+    servers: Sequence[Server]
+    measure: Callable[[Server], Found]
+    seconds: float
+    rounds: int
 
 
 @dataclass(frozen=True)
@@ -42,80 +38,88 @@ class Spread:
     median: float
     least: float
     most: float
+    rounds: int
 
     def text(self, unit: float = 1.0, digits: int = 2) -> str:
         """Return it as "3.41 (3.30-3.58)", divided by `unit`."""
         m, a, b = self.median / unit, self.least / unit, self.most / unit
+        if self.rounds == 1:
+            return f"{m:,.{digits}f}"
         return f"{m:,.{digits}f} ({a:,.{digits}f}-{b:,.{digits}f})"
 
 
-def spread(values: Sequence[float]) -> Spread:
-    """Return median and range of at least one value."""
-    return Spread(median(values), min(values), max(values))
+def spread(values: Sequence[float]) -> Spread | None:
+    """Return median and range, or None where there is no value."""
+    return Spread(median(values), min(values), max(values), len(values)) if values else None
 
 
-def of(rows: Sequence[RowT], server: str, figure: Callable[[RowT], float]) -> Spread:
-    """Return a figure of one server over its rounds."""
-    return spread([figure(row) for row in rows if row.server == server])
+def _by_round(rows: Iterable[Row], server: str, figure: str) -> dict[int, float]:
+    return {
+        row.round: row.figures[figure]
+        for row in rows
+        if row.server == server and row.good and figure in row.figures
+    }
 
 
-def ratio(rows: Sequence[RowT], over: str, under: str, figure: Callable[[RowT], float]) -> Spread:
+def of(rows: Iterable[Row], server: str, figure: str) -> Spread | None:
+    """Return a figure of one server over its good rows, which are of one comparison."""
+    return spread(list(_by_round(rows, server, figure).values()))
+
+
+def ratio(rows: Sequence[Row], over: str, under: str, figure: str) -> Spread | None:
     """Return the ratio of a figure between two servers, round by round."""
-    tops = [figure(row) for row in rows if row.server == over]
-    bottoms = [figure(row) for row in rows if row.server == under]
-    return spread([top / bottom for top, bottom in zip(tops, bottoms, strict=True)])
+    tops, bottoms = _by_round(rows, over, figure), _by_round(rows, under, figure)
+    return spread([tops[number] / bottoms[number] for number in tops if bottoms.get(number)])
 
 
-def apart(a: Spread, b: Spread) -> bool:
+def apart(a: Spread | None, b: Spread | None) -> bool:
     """Return whether the ranges do not overlap: only then one of the two has won."""
-    return a.most < b.least or b.most < a.least
+    return a is not None and b is not None and (a.most < b.least or b.most < a.least)
 
 
-_AGAIN = 2
-
-Step = Callable[[str], None]
-
-
-@contextmanager
-def progress(steps: int) -> Iterator[Step]:
-    """Show a bar of so many steps on standard error; call what is yielded before each with its name."""
-    console = Console(stderr=True)
-    columns = (
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
+def _once(comparison: Comparison, server: Server, number: int) -> Row:
+    began = time.monotonic()
+    try:
+        found = comparison.measure(server)
+    except Exception as error:  # whatever it is, it is this row's, and the others go on
+        found = Found({}, void=(f"not measured: {type(error).__name__}: {str(error)[:500]}",))
+    return Row(
+        scenario=comparison.scenario,
+        case=comparison.case,
+        transport=comparison.transport,
+        server=server.name,
+        round=number,
+        took=time.monotonic() - began,
+        figures=dict(found.figures),
+        void=found.void,
+        disturbed=found.disturbed,
+        unable=found.unable,
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=steps)
-        done = -1
-
-        def step(name: str) -> None:
-            nonlocal done
-            done += 1
-            bar.update(task, completed=done, description=name)
-
-        yield step
 
 
-def in_turn(
-    servers: Sequence[Server], rounds: int, measure: Callable[[Server], RowT], step: Step, what: str
-) -> tuple[list[RowT], list[RowT]]:
-    """Return one row for each server and round, measured in turn, and the rows that were set aside.
+def in_turn(comparison: Comparison, step: Step, keep: Callable[[Row], None]) -> list[Row]:
+    """Hand `keep` one row for each server and round, measured in turn; return the rows that were set aside.
 
-    Only a row that the load itself spoilt is set aside and measured again, twice at most. What a
-    server did wrong stays.
+    Only a row that the load itself spoilt is set aside and measured again, twice at most. What a server did
+    wrong stays. A server that cannot do what is asked, or could not be measured twice, is not asked again.
     """
-    rows, aside = [], []
-    for number in range(rounds):
-        for server in servers:
-            step(f"{what}, round {number + 1}: {server.name}")
+    aside: list[Row] = []
+    errors: dict[str, int] = {}
+    for number in range(1, comparison.rounds + 1):
+        for server in comparison.servers:
+            step(f"{comparison.case}, round {number}: {server.name}", comparison.seconds)
+            if errors.get(server.name, 0) >= _ERRORS_MOST:
+                continue
             for _ in range(_AGAIN):
-                row = measure(server)
+                row = _once(comparison, server, number)
                 if not row.disturbed:
                     break
                 aside.append(row)
             else:
-                row = measure(server)
-            rows.append(row)
-    return rows, aside
+                row = _once(comparison, server, number)
+            if row.unable:
+                errors[server.name] = _ERRORS_MOST
+            elif not row.figures:
+                errors[server.name] = errors.get(server.name, 0) + 1
+            keep(row)
+    return aside

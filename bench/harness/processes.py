@@ -114,3 +114,13 @@ def memory(pid: int) -> tuple[int, int]:
             elif line.startswith("Pss:"):
                 proportional += int(line.split()[1]) * 1024
     return resident, proportional
+
+
+def sockets_with_unsent(port: int) -> int:
+    """Return how many open connections of a local port hold bytes that their peer has not taken."""
+    found = 0
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, _, state, queues = line.split()[:5]
+        if state == "01" and local.endswith(f":{port:04X}") and int(queues.partition(":")[0], 16):
+            found += 1
+    return found

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 
 from harness import build, processes
@@ -21,6 +22,7 @@ from harness import build, processes
 WEBSOCKET = "websocket"
 SSE = "sse"
 LONG_POLLING = "long-polling"
+POLLING = "polling"
 
 _REPOSITORY = build.BENCH.parent
 _START_TIMEOUT = 15.0
@@ -28,15 +30,33 @@ _epochs: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
+class Echo:
+    """How a WebSocket of this server publishes, and hears what it published.
+
+    `target` is the path, `send` the frame that publishes, both with `{n}` for the connection's number;
+    `{data}` in `send` is the message's JSON. `expect` begins every frame that counts as the round trip's end.
+    `hello` are the frames that subscribe, where the path does not.
+    """
+
+    target: str
+    send: str
+    expect: str
+    hello: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Server:
     """One server of the table.
 
-    `targets` is the path to subscribe at, by transport; `{n}` in it is the channel's number where
-    there are several. `prefix` begins every WebSocket message that counts; "" counts all data frames.
-    `hello` is a text frame that subscribes, where the path does not. `dialect` is what a client must say and
-    understand besides (the generator's --dialect): "plain" is nothing. `note` says in the tables what
-    the server does less or otherwise. `prepare` installs what it needs, and raises RuntimeError with the reason
-    where that cannot be had here.
+    `targets` is the path to subscribe at, by transport; `{n}` in it is the channel's number where there are
+    several. `prefix` begins every WebSocket message that counts; "" counts all data frames. `hello` is a text
+    frame that subscribes, where the path does not. `extra_size` is what the server's messages lack of our
+    envelope, in bytes: so much more is published on it, so that all deliver as many. `dialect` is what a
+    client must say and understand besides (the generator's --dialect): "plain" is nothing, and `resume` what
+    a client begins from when it asks again or comes back (its --resume). `echo` is there where a WebSocket
+    can publish. `note` says in the tables what the server does less or otherwise. `prepare` installs what it
+    needs, and raises RuntimeError with the reason where that cannot be had here. `version` says what it is,
+    once it is installed.
     """
 
     name: str
@@ -46,9 +66,13 @@ class Server:
     content_type: str = "application/json"
     prefix: str = '{"message":'
     hello: str = ""
+    extra_size: int = 0
     dialect: str = "plain"
+    resume: str = "cursor"
+    echo: Echo | None = None
     note: str = ""
     prepare: Callable[[], None] = lambda: None
+    version: Callable[[], str] = lambda: ""
     headers: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -67,13 +91,17 @@ class Running:
         return self.process.pid
 
 
-_STREAMS = {WEBSOCKET: "/channels/bench", SSE: "/channels/bench"}
-_ALL = {**_STREAMS, LONG_POLLING: "/channels/bench?wait=55"}
+_CHANNEL = "/channels/bench{n}"
+_STREAMS = {WEBSOCKET: _CHANNEL, SSE: _CHANNEL}
+_ALL = {**_STREAMS, LONG_POLLING: f"{_CHANNEL}?wait=55", POLLING: _CHANNEL}
 
 TIDINGS = Server(
     "Tidings",
     lambda port: (sys.executable, "-m", "tidings", "serve", "--port", str(port), "--log-level", "warning"),
     _ALL,
+    publish=_CHANNEL,
+    echo=Echo("/channels/echo{n}", '{"publish":{"channel":"echo{n}","data":{data}}}', expect='{"message":'),
+    version=lambda: metadata.version("tidings"),
     environment={"PYTHONPATH": str(_REPOSITORY / "src")},
 )
 UVLOOP = Server(
@@ -87,6 +115,9 @@ UVLOOP = Server(
         tidings_epoch(),
     ),
     _STREAMS,
+    publish=_CHANNEL,
+    note="keeps nothing",
+    version=lambda: f"uvloop {metadata.version('uvloop')}",
 )
 
 
@@ -107,6 +138,8 @@ def c_loop(join: int = 1, epoch: str | None = None) -> Server:
             epoch or tidings_epoch(),
         ),
         _ALL,
+        publish=_CHANNEL,
+        note="keeps nothing",
     )
 
 
@@ -114,7 +147,7 @@ def tidings_epoch() -> str:
     """Return an epoch as long as Tidings' own, so that the floors send as many bytes; asked of it once."""
     if "epoch" not in _epochs:
         with running(TIDINGS) as here:
-            url = f"http://127.0.0.1:{here.port}/channels/bench"
+            url = f"http://127.0.0.1:{here.port}/channels/bench0"
             with urllib.request.urlopen(url, timeout=5) as answer:
                 _epochs["epoch"] = json.load(answer)["cursor"].rpartition("-")[0]
     return _epochs["epoch"]
