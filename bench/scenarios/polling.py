@@ -141,7 +141,7 @@ SCENARIO = Scenario(
         "generator_load",
     ),
     aims=(
-        Aim("empty polls per CPU second", "requests_per_cpu_second", 2 / 3, 2 / 3, HELLO, EMPTY, least=True),
+        Aim("empty polls per CPU second", "requests_per_cpu_second", 2.0, 3.0, HELLO, EMPTY, least=True),
         Aim(
             "empty polls per CPU second", "requests_per_cpu_second", 0.25, 0.4, C_RESPONDER, EMPTY, least=True
         ),

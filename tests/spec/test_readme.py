@@ -48,7 +48,8 @@ def lines(*words: str) -> list[str]:
 
 
 READING: Final = lines("wait=", "Accept:", "websockets ws:", "tidings sub")
-PUBLISHING: Final = lines("tidings pub", "--json", "text/plain")
+(HELLO,) = lines("""'"hello"'""")
+PUBLISHING: Final = [line for line in lines("tidings pub", "--json", "text/plain") if line != HELLO]
 POLLING: Final = lines("rewind=1")
 PYTHON: Final = [block for language, block in BLOCKS if language == "python"]
 
@@ -128,7 +129,7 @@ def test_the_readme_has_what_is_tested_here() -> None:
     assert len(PUBLISHING) == 4
     assert len(PYTHON) == 2
     # And nothing that is not, but the two commands that do everything.
-    assert len(lines("")) - len([line for line in lines("") if not line]) == 4 + 1 + 4 + 2
+    assert len(lines("")) - len([line for line in lines("") if not line]) == 4 + 1 + 1 + 4 + 2
 
 
 @pytest.mark.parametrize("command", READING)
@@ -169,11 +170,28 @@ def test_python_publishes_and_reads(server: ServerProcess) -> None:
 
 
 @pytest.mark.browser
+def test_a_page_hears_what_is_published(server: ServerProcess) -> None:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no `chromium` on PATH: install Debian's chromium to run the browser tests")
+    block, _ = (block for language, block in BLOCKS if language == "js")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
+        page = browser.new_page()
+        page.goto(f"{server.url}/livez")  # no feeds of its own
+        with page.expect_console_message(lambda said: said.text == "live websocket"):
+            page.evaluate(f"async () => {{ {block} }}")
+        with page.expect_console_message(lambda said: said.text == "hello"):
+            run(server, HELLO)
+        browser.close()
+
+
+@pytest.mark.browser
 def test_a_browser_needs_no_library(server: ServerProcess) -> None:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if chromium is None:
         pytest.skip("no `chromium` on PATH: install Debian's chromium to run the browser tests")
-    ((_, block),) = (found for found in BLOCKS if found[0] == "js")
+    _, block = (block for language, block in BLOCKS if language == "js")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
         page = browser.new_page()
