@@ -3,8 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from kit import ServerProcess, serving
+
+# How long an example takes says what else the machine does.
+settings.register_profile("tidings", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tidings")
 
 
 @pytest.fixture

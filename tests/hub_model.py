@@ -11,9 +11,9 @@ from itertools import count
 from weakref import WeakValueDictionary
 
 from tidings.core.history import Retention
-from tidings.core.message import Cursor, Draft, Durability, Message, Receipt
+from tidings.core.message import Cursor, Draft, Durability, Life, Message, Receipt
 from tidings.hub import Hub
-from tidings.logs.base import Log
+from tidings.logs.base import Batch, Log
 from tidings.transports.carrier import Exchange, Writer
 from tidings.wire import event_stream
 from tidings.wire.http import Response
@@ -23,8 +23,12 @@ class ListLog(Log):
     """A log that is a list. `pending` is what the hub has not been given yet."""
 
     def __init__(self, epoch: str, clock: Callable[[], float]) -> None:
-        self._epoch = epoch
         self._clock = clock
+        self.begin(epoch)
+
+    def begin(self, epoch: str) -> None:
+        """Begin a life, with nothing in it."""
+        self._epoch = epoch
         self.messages: list[Message] = []
         self.pending: list[Message] = []
 
@@ -50,10 +54,14 @@ class ListLog(Log):
         future.set_result(receipts)
         return future
 
+    async def open(self) -> None:
+        pass
+
     async def read(self, channels: Sequence[str], after: int, limit: int) -> list[Message]:
         return [m for m in self.messages if m.channel in channels and m.position > after][:limit]
 
-    async def follow(self, after: int) -> AsyncIterator[list[Message]]:
+    async def follow(self, after: int = 0) -> AsyncIterator[Batch]:
+        yield Life(self._epoch)
         yield [m for m in self.messages if m.position > after]
 
     async def close(self) -> None:
@@ -88,6 +96,18 @@ class World:
             send=send,
             write_buffer=self.write_buffer,
         )
+        self.hub.begin(Life(self.log.epoch))
+
+    def another_life(self) -> None:
+        """The log begins a new life under the hub, which goes on."""
+        self.lives += 1
+        self.log.begin(f"e{self.lives}")
+        self.hub.begin(Life(self.log.epoch))
+
+    def lose(self) -> None:
+        """What was appended and is not delivered can no longer be had: this node was away for too long."""
+        self.log.pending = []
+        self.hub.lose(self.log.head)
 
     def publish(self, channel: str, data: bytes) -> None:
         self.hub.publish([Draft(channel, data)])

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ports import free_port
+
 _LISTENING = re.compile(r"listening on (\S+)")
 
 
@@ -22,7 +24,7 @@ class ServerProcess:
     def __init__(self, *flags: str, env: dict[str, str] | None = None) -> None:
         command = [sys.executable, "-m", "tidings", "serve"]
         if not any(flag in ("--port", "--uds") for flag in flags):
-            command += ["--port", "0"]
+            command += ["--port", str(free_port())]  # which stays ours between two lives
         self.process = subprocess.Popen(
             [*command, *flags], stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}
         )

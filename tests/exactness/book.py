@@ -14,19 +14,22 @@ import msgspec
 
 
 class Cursor(NamedTuple):
-    """A cursor taken apart. Clients may do that to compare positions, and for nothing else (spec §3.2)."""
+    """A cursor taken apart. Clients may do that to compare positions, and for nothing else (spec §3.2).
+
+    A partition is a log of its own: `9f3k-2.77` is position 77 of what is called `9f3k-2` here.
+    """
 
     epoch: str
     position: int
 
     def __str__(self) -> str:
-        return f"{self.epoch}-{self.position}"
+        return f"{self.epoch}{'.' if '-' in self.epoch else '-'}{self.position}"
 
 
 def cursor_of(text: str) -> Cursor:
-    """Return `text` taken apart; ValueError when it is no cursor."""
-    epoch, hyphen, position = text.partition("-")
-    if not epoch or not hyphen or not position.isdigit():
+    """Return `text` taken apart; ValueError when it is no cursor, or one of several partitions."""
+    epoch, mark, position = text.rpartition("." if "." in text else "-")
+    if not epoch or not mark or not position.isdigit() or epoch.count("-") != (mark == "."):
         raise ValueError(f"{text!r} is not a cursor")
     return Cursor(epoch, int(position))
 
@@ -122,6 +125,10 @@ class Book:
         self.sessions: dict[str, list[Session]] = {}
         self.sent: dict[tuple[str, int], Sent] = {}
         self.truth: dict[str, list[int]] = {}
+        # (epoch, channel, after, through): what went by between two connections of the truth.
+        self.unheard: list[tuple[str, str, int, int]] = []
+        # (gap, milliseconds): what was pushed out of the window before the truth had it, and when it heard.
+        self.pushed_out: list[tuple[dict[str, Any], int]] = []
         self.broken: list[str] = []
         self.deliveries = 0
 

@@ -13,7 +13,7 @@ import re
 import socket
 import struct
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -97,11 +97,11 @@ class Door:
 
 
 class ChaosProxy:
-    """Doors to one upstream server, and the mood that decides what happens behind them."""
+    """Doors to one of several servers, and the mood that decides what happens behind them."""
 
-    def __init__(self, host: str, port: int, seed: int | str) -> None:
+    def __init__(self, host: str, ports: Sequence[int], seed: int | str) -> None:
         self.host = host
-        self.port = port
+        self.ports = ports
         self.mood = "clear"
         self.met: Counter[str] = Counter()
         self._seed = seed
@@ -136,7 +136,8 @@ class ChaosProxy:
         passage = Passage(mischief, reader, writer)
         self._passages.add(passage)
         try:
-            await passage.run(self.host, self.port)
+            port = random.Random(f"{self._seed}/{door.name}/{door.connections}/port").choice(self.ports)
+            await passage.run(self.host, port)
         finally:
             passage.reset()
             self._passages.discard(passage)

@@ -20,10 +20,15 @@ _SLACK_MS = 50  # between two clocks of one machine, which are the same
 
 @dataclass(frozen=True)
 class Retention:
-    """What the server was told to keep: messages a channel, and seconds."""
+    """What the server was told to keep: messages a channel, and seconds.
+
+    Where the log is `cut` at its beginning only, a node that starts does not know what each channel lost
+    there, and tells a gap up to that place to whoever comes from before it.
+    """
 
     count: int
     age: float
+    cut: bool = False
 
 
 class Log:
@@ -34,10 +39,12 @@ class Log:
         self._retention = retention
         self._positions: dict[tuple[str, str], list[int]] = {}
         self._unseen: dict[tuple[str, str], int] = {}
+        self._all: dict[str, list[int]] = {}
         self._times: dict[tuple[str, str], list[int]] = {}
         for cursor in sorted(self.entries, key=lambda c: c.position):
             entry = self.entries[cursor]
             self._positions.setdefault((cursor.epoch, entry.channel), []).append(cursor.position)
+            self._all.setdefault(cursor.epoch, []).append(cursor.position)
             self._times.setdefault((cursor.epoch, entry.channel), []).append(entry.time_ms)
         # What a killed life took with it: nobody saw it, and the window was pushed by it all the same.
         for sent in book.sent.values():
@@ -69,6 +76,15 @@ class Log:
         age_ms = at_ms - times[index]
         return newer >= self._retention.count or age_ms >= self._retention.age * 1000 - _SLACK_MS
 
+    def may_be_cut(self, epoch: str, through: int, at_ms: int) -> bool:
+        """Whether the log may begin behind position `through` at the time `at_ms`."""
+        positions = self._all.get(epoch, [])
+        index = bisect_right(positions, through) - 1
+        if not self._retention.cut or index < 0:
+            return self._retention.cut
+        age_ms = at_ms - self.entries[Cursor(epoch, positions[index])].time_ms
+        return age_ms >= self._retention.age * 1000 - _SLACK_MS
+
     def tell(self, channel: str, epoch: str, around: list[int]) -> str:
         """Return the messages of `channel` around some positions, for people."""
         positions = self._positions.get((epoch, channel), [])
@@ -81,12 +97,17 @@ class Log:
         return " ".join(f"[{p}]" if p in marked else str(p) for p in shown)
 
 
-def check(book: Book, retention: Retention) -> list[str]:
-    """Return every broken promise as a text for people."""
+def check(book: Book, retention: Retention, *, may_refuse: bool = False) -> list[str]:
+    """Return every broken promise as a text for people.
+
+    `may_refuse` is whether one message may be refused and the next one on the same connection taken: then
+    what is sent again stands behind what was not refused.
+    """
     faults = list(book.broken)
     log = Log(book, retention)
     faults += _epochs(book)
-    faults += _publishing(book, log)
+    faults += _undisturbed(book, log)
+    faults += _publishing(book, log, may_refuse=may_refuse)
     for sessions in book.sessions.values():
         faults += Replay(book, log, sessions).faults
         if len(faults) > _MOST:
@@ -105,7 +126,18 @@ def _epochs(book: Book) -> list[str]:
     return faults
 
 
-def _publishing(book: Book, log: Log) -> list[str]:
+def _undisturbed(book: Book, log: Log) -> list[str]:
+    """The undisturbed subscriber loses nothing that need not have left the window when it was told so."""
+    faults = []
+    for gap, at_ms in book.pushed_out:
+        channel, resumed = gap["channel"], cursor_of(gap["resumed"])
+        lost = log.between(channel, resumed.epoch, max(cursor_of(gap["after"]).position, 0), resumed.position)
+        if not lost or not log.may_be_lost(channel, resumed.epoch, lost[-1], at_ms):
+            faults.append(f"the undisturbed subscriber, which reads at once, was told {gap}")
+    return faults
+
+
+def _publishing(book: Book, log: Log, *, may_refuse: bool) -> list[str]:
     """Every acknowledgement is true, once a key, and in the publisher's order."""
     faults = []
     # The log's own view: each message was sent, and stands once in an epoch.
@@ -127,7 +159,7 @@ def _publishing(book: Book, log: Log) -> list[str]:
             )
         stands[name] = cursor
         number, where = latest.get((cursor.epoch, entry.publisher), (0, cursor))
-        if entry.number < number:
+        if entry.number < number and not (may_refuse and sent.attempts > 1):
             faults.append(
                 f"{entry.publisher} sent {entry.number} before {number}, but they are {cursor} and {where}"
             )
@@ -143,7 +175,10 @@ def _publishing(book: Book, log: Log) -> list[str]:
                     faults.append(
                         f"{sent.publisher} {sent.number} was acknowledged as {text}, stands as {known}"
                     )
-                if not duplicate:
+                # Of several channels some may have been kept by a try that failed as a whole: these stand
+                # where that try put them, and the answer says `duplicate` only when all do.
+                partly = len(sent.channels) > 1 and sent.attempts > 1
+                if not duplicate and not partly:
                     acks.append((began, answered, cursor_of(text), f"{sent.publisher} {sent.number}"))
         first = [cursor_of(min(ids.values())).epoch for ids, duplicate, _, _ in sent.acks if not duplicate]
         if len(set(first)) != len(first) or (
@@ -157,6 +192,11 @@ def _publishing(book: Book, log: Log) -> list[str]:
 
 def _acknowledged(book: Book, log: Log, publisher: str, number: int, channel: str, text: str) -> list[str]:
     cursor = cursor_of(text)
+    if any(
+        (epoch, its) == (cursor.epoch, channel) and after < cursor.position <= through
+        for epoch, its, after, through in book.unheard
+    ):
+        return []
     entry = log.entries.get(cursor)
     who = f"{publisher} {number}, acknowledged as {text} on {channel},"
     if entry is None:
@@ -447,7 +487,7 @@ class Replay:
                 self._check_reached(channel, had, stood)
                 begin = max(stood.position, had.cursor.position)
                 lost = self._log.between(channel, there.epoch, begin, there.position)
-                if not lost:
+                if not lost and not self._log.may_be_cut(there.epoch, there.position, at_ms):
                     self._fault(
                         f"a gap is told from {after} to {resumed}, and nothing of {channel} is between"
                     )

@@ -25,7 +25,8 @@ if __name__ == "__main__":
 from exactness.book import cursor_of
 from exactness.crowd import Heard, Listener, Poster, allow_descriptors, gather_crowd
 from exactness.links import Cut, Link
-from exactness.lives import Life, free_port
+from exactness.lives import Life
+from ports import free_port
 
 CHANNELS = tuple(f"room.{number}" for number in range(10))
 

@@ -8,14 +8,14 @@ Invariant: at most one life at a time, all on the same port.
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from ports import free_port
 
 _HERE = Path(__file__).parent
 
@@ -88,15 +88,35 @@ class Life:
             self.process.send_signal(signal.SIGCONT)
         self.frozen = False
 
+    def children(self) -> list[int]:
+        """Return its workers' process ids, the oldest first."""
+        return [int(pid) for pid in Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()]
+
+    def kill_child(self, pid: int) -> None:
+        """End one of its workers without a word."""
+        assert pid in self.children()
+        os.kill(pid, signal.SIGKILL)
+
+    def freeze_child(self, pid: int) -> None:
+        """Let one of its workers do nothing."""
+        assert pid in self.children()
+        os.kill(pid, signal.SIGSTOP)
+
+    def thaw_child(self, pid: int) -> None:
+        """Let it go on."""
+        if pid in self.children():
+            os.kill(pid, signal.SIGCONT)
+
     @property
     def memory(self) -> int:
-        """Its resident memory in bytes."""
-        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        """The resident memory of it and its workers in bytes."""
+        pages = [int(Path(f"/proc/{p}/statm").read_text().split()[1]) for p in (self.pid, *self.children())]
+        return sum(pages) * os.sysconf("SC_PAGE_SIZE")
 
     @property
     def descriptors(self) -> int:
-        """How many files and sockets it has open."""
-        return len(os.listdir(f"/proc/{self.pid}/fd"))  # noqa: PTH208  only their number
+        """How many files and sockets it and its workers have open."""
+        return sum(len(os.listdir(f"/proc/{p}/fd")) for p in (self.pid, *self.children()))  # noqa: PTH208  only their number
 
 
 class Lives:
@@ -136,19 +156,3 @@ class Lives:
                     found.append(f"life {number} said:\n{text[max(0, start - 500) : start + 3000]}")
                     break
         return found
-
-
-def free_port() -> int:
-    # Below the range from which the kernel gives ports to clients: between two lives nobody else takes it.
-    deadline = time.monotonic() + 10
-    candidate = 20_000 + os.getpid() % 10_000
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", candidate))
-            except OSError:
-                candidate = 20_000 + (candidate + 7) % 10_000
-            else:
-                return candidate
-    raise RuntimeError("no port is free")

@@ -11,6 +11,7 @@ import asyncio
 import json
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -41,9 +42,10 @@ class _Outgoing:
 
 
 class Publisher:
-    """One publisher. `door` is the port of its own door in the proxy, `port` the server's.
+    """One publisher. `door` is the port of its own door in the proxy, `ports` the servers'.
 
     `rate` is messages a second, `burst` how many are sent at once now and then, `sizes` bounds their bytes.
+    `durability` is what every receipt must say.
     """
 
     def __init__(
@@ -53,11 +55,12 @@ class Publisher:
         seed: int | str,
         channels: tuple[str, ...],
         *,
-        port: int,
+        ports: Sequence[int],
         door: int,
         rate: float,
         burst: int,
         sizes: tuple[int, int] = (0, 20_000),
+        durability: str = "memory",
     ) -> None:
         self.name = name
         self.number = 0
@@ -65,11 +68,12 @@ class Publisher:
         self._book = book
         self._seed = seed
         self._channels = channels
-        self._port = port
+        self._ports = ports
         self._door = door
         self._rate = rate
         self._burst = burst
         self._sizes = sizes
+        self._durability = durability
         self._link: Link | None = None
         self._socket: Socket | None = None
         self._backoffs = random.Random(f"{seed}/{name}/backoffs")
@@ -158,7 +162,7 @@ class Publisher:
 
     async def _connected(self, *, straight: bool) -> Link:
         if self._link is None:
-            self._link = await Link.open(self._port if straight else self._door)
+            self._link = await Link.open(self._backoffs.choice(self._ports) if straight else self._door)
             self._link.patience = 30.0 if straight else 2.5
         return self._link
 
@@ -234,8 +238,8 @@ class Publisher:
                 said: dict[str, Any] = msgspec.json.decode(await self._socket.said())
                 if "advice" in said or "end" in said:
                     continue
-                if said.get("error", {}).get("code") == "shutting_down":
-                    raise Cut("the server stops")
+                if said.get("error", {}).get("code") in ("shutting_down", "log_unavailable"):
+                    raise Cut("the server stops, or its log is away")
                 if "ok" not in said or said.get("ref") not in waiting:
                     raise Malformed(f"a publish was answered {str(said)[:300]}")
                 one = waiting.pop(said["ref"])
@@ -243,7 +247,7 @@ class Publisher:
                 batch.remove(one)
 
     def _acknowledged(self, one: _Outgoing, receipt: dict[str, Any], duplicate: bool, began: float) -> None:
-        if bool(receipt.get("duplicate")) != duplicate or receipt.get("durability") != "memory":
+        if bool(receipt.get("duplicate")) != duplicate or receipt.get("durability") != self._durability:
             raise Malformed(f"a receipt is {receipt}")
         ids = receipt.get("ids") or {one.sent.channels[0]: receipt["id"]}
         if set(ids) != set(one.sent.channels):

@@ -1,6 +1,6 @@
 """One run of the proof: everything is started, broken, mended and judged.
 
-    python tests/exactness/run.py [--seconds 300] [--seed N] [--subscribers 40]
+    python tests/exactness/run.py [--log memory|sqlite|…] [--seconds 300] [--seed N] [--subscribers 40]
 
 Exit code 0 when every promise was kept, 1 when one was broken; the report says which client, on which
 connection, and what stood around it. The seed is printed, and EXACTNESS_SEED or --seed repeats its
@@ -22,15 +22,15 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from exactness.book import Book, Sent, checksum
+from exactness.book import Book, Sent, checksum, cursor_of
 from exactness.chaos_proxy import ChaosProxy
 from exactness.checker import Retention, check
 from exactness.links import Cut, Link, figures
-from exactness.lives import Lives
 from exactness.nemesis import Blow, Nemesis, schedule
 from exactness.publishers import Publisher
 from exactness.subscribers import Subscriber
 from exactness.truth import Truth
+from exactness.worlds import NAMES, World, build
 
 # On the last two a reader that is behind hears only the newest value of each key.
 BUSY = (*(f"ch.{number:02}" for number in range(18)), "state.0", "state.1")
@@ -88,8 +88,9 @@ async def prove(
     scale: Scale | None = None,
     tell: Callable[[str], None] = lambda _line: None,
     blows: list[Blow] | None = None,
+    log: str = "memory",
 ) -> Verdict:
-    """Run for about `seconds`, judge, and return the verdict."""
+    """Run for about `seconds` against the world of that `log` (worlds.py), judge, and return the verdict."""
     scale = scale or Scale()
     settings: dict[str, object] = {
         "history_count": scale.count,
@@ -97,12 +98,12 @@ async def prove(
         "drain": scale.drain,
     }
     settings["slow"] = [["state.*", "latest"]]
-    lives = await asyncio.to_thread(Lives, settings)
+    world = await asyncio.to_thread(build, log, settings)
     book = Book()
     try:
-        return await _Run(seed, seconds, scale, tell, lives, book).all(blows)
+        return await _Run(seed, seconds, scale, tell, world, book).all(blows)
     finally:
-        await asyncio.to_thread(lives.now.kill)
+        await asyncio.to_thread(world.close)
 
 
 class _Run:
@@ -112,17 +113,16 @@ class _Run:
         seconds: float,
         scale: Scale,
         tell: Callable[[str], None],
-        lives: Lives,
+        world: World,
         book: Book,
     ) -> None:
         self._seed = seed
         self._seconds = seconds
         self._scale = scale
         self._say = tell
-        self._lives = lives
+        self._world = world
         self._book = book
-        self._proxy = ChaosProxy(lives.host, lives.port, seed)
-        self._truths: list[Truth] = []
+        self._proxy = ChaosProxy("127.0.0.1", world.ports, seed)
         self._began = time.monotonic()
 
     def _tell(self, line: str) -> None:
@@ -131,17 +131,20 @@ class _Run:
     async def all(self, blows: list[Blow] | None) -> Verdict:
         """Everything, in order."""
         self._base = await self._figures()
-        await self._reborn()
+        truths = self._world.truths
+        for group in self._world.groups(EVERY):
+            truths.append(Truth(self._book, self._world.nodes[0].port, group))
+            await asyncio.to_thread(truths[-1].wait_begun, 1)
         publishers, subscribers = await self._people()
         stop, still = asyncio.Event(), asyncio.Event()
-        nemesis = Nemesis(self._lives, self._proxy, self._reborn, self._tell)
+        nemesis = Nemesis(self._world, self._proxy, self._tell)
         self._proxy.mood = "mixed"
         speaking = [asyncio.create_task(publisher.run(stop)) for publisher in publishers]
         listening = [asyncio.create_task(subscriber.run(still)) for subscriber in subscribers]
         watch = asyncio.create_task(self._watch())
         try:
             if blows is None:
-                blows = schedule(self._seed, self._seconds, self._scale.weights)
+                blows = schedule(self._seed, self._seconds, self._scale.weights or self._world.weights)
             await nemesis.run(blows)
             stop.set()
             await asyncio.gather(*speaking)
@@ -156,14 +159,17 @@ class _Run:
                 task.cancel()
             await asyncio.gather(watch, *speaking, *listening, return_exceptions=True)
             await self._proxy.close()
-        await asyncio.to_thread(self._truths[-1].stop)
-        faults = [*nemesis.faults, *await self._back_at_base(), *self._lives.tracebacks()]
-        faults += check(self._book, Retention(self._scale.count, self._scale.age))
+        for truth in truths:
+            await asyncio.to_thread(truth.stop)
+        faults = [*self._world.faults, *await self._back_at_base(), *self._world.tracebacks()]
+        faults += self._lives_and_epochs()
+        retention = Retention(self._scale.count, self._scale.age, self._world.cut)
+        faults += check(self._book, retention, may_refuse=1013 in self._world.codes)
         return Verdict(self._seed, faults, self._summary(nemesis, publishers), self._book)
 
     async def _people(self) -> tuple[list[Publisher], list[Subscriber]]:
         chance = random.Random(f"{self._seed}/people")
-        scale, port = self._scale, self._lives.port
+        scale, ports = self._scale, self._world.ports
         publishers = []
         for number in range(scale.publishers):
             name = f"pub{number}"
@@ -184,17 +190,21 @@ class _Run:
                     name,
                     self._seed,
                     channels,
-                    port=port,
+                    ports=ports,
                     door=(await self._proxy.door(name)).port,
                     rate=scale.rate * (0.5 + chance.random()),
                     burst=burst,
                     sizes=sizes,
+                    durability=self._world.durability,
                 )
             )
         subscribers = []
+        groups, busy = self._world.groups(EVERY), self._world.groups(BUSY)
         for number in range(scale.subscribers):
             name = f"sub{number}"
-            channels = EVERY if number < scale.broad else tuple(chance.sample(BUSY, chance.randint(1, 5)))
+            mine, mine_busy = groups[number % len(groups)], busy[number % len(busy)]
+            few = tuple(chance.sample(mine_busy, chance.randint(1, min(5, len(mine_busy)))))
+            channels = mine if number < scale.broad else few
             door = (await self._proxy.door(name)).port
             subscribers.append(
                 Subscriber(
@@ -202,20 +212,24 @@ class _Run:
                     name,
                     self._seed,
                     channels,
-                    BUSY,
-                    port=port,
+                    mine_busy,
+                    ports=ports,
                     door=door,
+                    codes=self._world.codes,
                     pace=scale.pace,
                     forgets=scale.forgets,
                 )
             )
         return publishers, subscribers
 
-    async def _reborn(self) -> None:
-        """A new life listens: its undisturbed subscriber comes first."""
-        name = f"the undisturbed subscriber of life {self._lives.count}"
-        truth = await asyncio.to_thread(Truth, self._book, self._lives.port, EVERY, name)
-        self._truths.append(truth)
+    def _lives_and_epochs(self) -> list[str]:
+        """A log in memory is new with each process; one that lasts goes on."""
+        epochs = len(self._book.epochs)
+        if self._world.lasts:
+            most = (1 + getattr(self._world, "emptied", 0)) * self._world.partitions
+            return [f"{epochs} epochs, and there was reason for {most}"] if epochs > most else []
+        due = self._world.lives
+        return [] if epochs == due else [f"{due} lives in memory had {epochs} epochs"]
 
     async def _watch(self) -> None:
         while True:
@@ -228,32 +242,43 @@ class _Run:
     async def _marks(self) -> dict[str, str]:
         """Publish the last message of each channel, and return its id."""
         marks = {}
-        link = await Link.open(self._lives.port)
+        link = await Link.open(self._world.ports[0])
         for number, channel in enumerate(EVERY, 1):
             body = f'{{"p":"last","n":{number},"pad":"","sum":{checksum("last", number, "")}}}'.encode()
-            sent = Sent("last", number, (channel,), hash(body), None, attempts=1)
+            key = f"last/{number}"
+            sent = Sent("last", number, (channel,), hash(body), key)
             self._book.sent["last", number] = sent
             began = time.time()
-            answer = await link.ask(
-                "POST", f"/channels/{channel}", {"Content-Type": "application/json"}, body
-            )
-            assert answer.status == 201, answer
+            headers = {"Content-Type": "application/json", "Idempotency-Key": key}
+            deadline = time.monotonic() + self._scale.patience
+            while True:
+                # What the log stands on may still be coming back.
+                sent.attempts += 1
+                answer = await link.ask("POST", f"/channels/{channel}", headers, body)
+                if answer.status != 503 or time.monotonic() > deadline:
+                    break
+                await asyncio.sleep(0.1)
+            assert answer.status in (200, 201), answer
             marks[channel] = answer.body.decode().split('"')[3]
-            sent.acks.append(({channel: marks[channel]}, False, began, time.time()))
+            sent.acks.append(({channel: marks[channel]}, answer.status == 200, began, time.time()))
         link.abort()
-        last = max(int(mark.rpartition("-")[2]) for mark in marks.values())
-        if not await asyncio.to_thread(self._truths[-1].reach, last, self._scale.patience):
-            self._book.broken.append(
-                f"the undisturbed subscriber never heard up to {last}; it is at {self._truths[-1].last}"
-            )
+        for truth, group in zip(self._world.truths, self._world.groups(EVERY), strict=True):
+            last = max((cursor_of(marks[channel]) for channel in group), key=lambda cursor: cursor.position)
+            if not await asyncio.to_thread(truth.reach, last, self._scale.patience):
+                self._book.broken.append(
+                    f"the undisturbed subscriber never heard up to {last}; it is at {truth.place}"
+                )
         return marks
 
     # --- back at the base line ---------------------------------------------------------------------
 
     async def _figures(self) -> dict[str, float]:
-        life = self._lives.now
-        told = await figures(self._lives.port)
-        return {**told, "descriptors": life.descriptors, "memory": life.memory}
+        """Return the figures of all nodes together."""
+        now: Counter[str] = Counter()
+        for node in self._world.nodes:
+            told = await figures(node.port)
+            now.update({**told, "descriptors": node.now.descriptors, "memory": node.now.memory})
+        return dict(now)
 
     async def _back_at_base(self) -> list[str]:
         """With everyone gone nothing is left of them. Waits up to a minute: some must be found dead first."""
@@ -280,7 +305,7 @@ class _Run:
         # What is kept is kept; the rest is the allocator's, the parsers' and the idempotency keys'.
         grown = now["memory"] - self._base["memory"] - 1.5 * now["tidings_history_bytes"]
         self._grown = grown
-        if grown > 48 * MIB:
+        if grown > 48 * MIB * len(self._world.nodes):
             return [f"with all clients gone the server holds {grown / MIB:.0f} MiB more than at its start"]
         return []
 
@@ -296,7 +321,9 @@ class _Run:
             "published": f"{len(self._book.sent)}, {sum(p.given_up for p in publishers)} given up unanswered",
             "delivered": self._book.deliveries,
             "subscribers heard": dict(sorted(kinds.items())),
-            "lives": self._lives.count,
+            "pushed out before the undisturbed subscriber had it": len(self._book.pushed_out),
+            "lives": self._world.lives,
+            "epochs": len(self._book.epochs),
             "blows": dict(nemesis.struck),
             "proxy": dict(self._proxy.met),
             "memory over the base line": f"{getattr(self, '_grown', float('nan')) / MIB:.1f} MiB",
@@ -311,15 +338,18 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--subscribers", type=int, default=40)
+    parser.add_argument("--log", choices=NAMES, default="memory")
     asked = parser.parse_args()
     seed = new_seed() if asked.seed is None else asked.seed
-    sys.stdout.write(f"seed {seed}, {asked.seconds:g} s\n")
+    sys.stdout.write(f"log {asked.log}, seed {seed}, {asked.seconds:g} s\n")
 
     def tell(line: str) -> None:
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
 
-    verdict = asyncio.run(prove(seed, asked.seconds, Scale(subscribers=asked.subscribers), tell))
+    verdict = asyncio.run(
+        prove(seed, asked.seconds, Scale(subscribers=asked.subscribers), tell, log=asked.log)
+    )
     sys.stdout.write(f"{verdict}\n")
     return 1 if verdict.faults else 0
 

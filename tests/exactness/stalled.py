@@ -21,7 +21,8 @@ if __name__ == "__main__":
 
 from exactness.crowd import Listener, allow_descriptors, gather_crowd
 from exactness.links import Link
-from exactness.lives import Life, free_port
+from exactness.lives import Life
+from ports import free_port
 from raw import head_of
 
 _STAMP = re.compile(rb'"due":([0-9]+),"n":([0-9]+)')

@@ -24,6 +24,7 @@ import json
 import random
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -52,7 +53,10 @@ class _Plan:
 
 
 class Subscriber:
-    """One client. `door` is the port of its own door in the proxy, `port` the server's."""
+    """One client. `door` is the port of its own door in the proxy, `ports` the servers'.
+
+    `codes` are the close codes that it may meet.
+    """
 
     def __init__(
         self,
@@ -62,8 +66,9 @@ class Subscriber:
         channels: tuple[str, ...],
         every_channel: tuple[str, ...],
         *,
-        port: int,
+        ports: Sequence[int],
         door: int,
+        codes: frozenset[int] = frozenset({1000, 1001, 4005}),
         pace: float = 1.0,
         forgets: bool = True,
     ) -> None:
@@ -74,7 +79,8 @@ class Subscriber:
         self._book = book
         self._seed = seed
         self._every_channel = every_channel
-        self._port = port
+        self._ports = ports
+        self._codes = codes
         self._door = door
         self._pace = pace
         self._forgets = forgets
@@ -98,7 +104,8 @@ class Subscriber:
             if plan.forget and self._forgets:
                 self.cursor = None
             if chance.random() < 0.06 and len(self.channels) < 100:
-                self.channels = tuple(sorted(chance.sample(self._every_channel, chance.randint(1, 5))))
+                most = min(5, len(self._every_channel))
+                self.channels = tuple(sorted(chance.sample(self._every_channel, chance.randint(1, most))))
             self._like_a_browser, self._keeps_higher = chance.random() < 0.5, chance.random() < 0.5
             await self._connection(plan, chance, stop)
             pause = plan.away * self._pace + backoff(chance, self._failures)
@@ -136,7 +143,8 @@ class Subscriber:
         self._together = []
         try:
             link = await Link.open(
-                self._port if plan.straight else self._door, receive_buffer=4096 if plan.stall else None
+                chance.choice(self._ports) if plan.straight else self._door,
+                receive_buffer=4096 if plan.stall else None,
             )
         except Cut as cut:
             session.events.append(("cut", str(cut)))
@@ -152,7 +160,7 @@ class Subscriber:
         except Closed as closed:
             session.events.append(("closed", closed.code))
             self._failures = 0
-            if closed.code not in (1000, 1001, 4005) and not (closed.code == 4000 and plan.stall):
+            if closed.code not in self._codes and not (closed.code == 4000 and plan.stall):
                 self._book.broken.append(f"{session}: closed with {closed}")
         except Cut as cut:
             session.events.append(("cut", str(cut)))
@@ -426,6 +434,9 @@ class Subscriber:
                 session.events.append(("end", value["end"]["code"]))
             case "advice":
                 pass
+            case "error" if value["error"]["code"] == "log_unavailable":
+                # As a poll's 503: where a cursor stands cannot be asked while the engine is frozen.
+                raise Cut("answered log_unavailable")
             case _:
                 raise Malformed(f"the server said {text[:300]!r}")
 
@@ -459,7 +470,7 @@ class Subscriber:
         chance = random.Random(f"{self._seed}/{self.name}/end")
         never = asyncio.Event()
         goal = max(cursor_of(marks[channel]).position for channel in self.channels)
-        epoch = cursor_of(next(iter(marks.values()))).epoch
+        epoch = cursor_of(marks[self.channels[0]]).epoch
         turn = chance.randrange(4)
         while time.monotonic() < deadline:
             here = cursor_of(self.cursor) if self.cursor else None

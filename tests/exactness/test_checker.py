@@ -111,6 +111,21 @@ def test_a_gap_of_what_was_lost_passes(story: Story) -> None:
     assert story.faults == []
 
 
+@pytest.mark.parametrize(("age", "passes"), [(0.5, True), (3600.0, False)])
+def test_a_gap_that_hides_nothing_passes_only_where_the_log_may_begin_there(
+    story: Story, *, age: float, passes: bool
+) -> None:
+    # `b` has nothing at 1; the gap reaches up to there, as `a` lost it.
+    story.hears(
+        ("ready", "x-0", ("b",)), gap("b", "x-0", "x-1", "retention"), *m("x", 2), after="x-0", channels="b"
+    )
+    faults = check(story.book, Retention(5, age, cut=True))
+    assert (faults == []) is passes, faults
+    assert check(story.book, Retention(5, age)), (
+        "without cuts at the beginning it hides nothing, and is a fault"
+    )
+
+
 def one_connection(
     *events: tuple[Any, ...], after: str | None = None, **more: str
 ) -> Callable[[Story], None]:
@@ -234,6 +249,19 @@ def test_what_the_undisturbed_subscriber_was_not_sent_is_found(story: Story) -> 
     assert any("never sent to the undisturbed subscriber" in fault for fault in story.faults), story.faults
 
 
+@pytest.mark.parametrize(
+    ("after", "resumed", "passes"),
+    [("x-0", "x-1", True), ("x-0", "x-3", False), ("x-2", "x-2", False)],
+    ids=["five are newer", "four are newer", "nothing is lost"],
+)
+def test_the_undisturbed_subscriber_may_lose_what_a_burst_has_pushed_out_and_no_more(
+    story: Story, *, after: str, resumed: str, passes: bool
+) -> None:
+    told = {"channel": "a", "after": after, "resumed": resumed, "reason": "retention"}
+    story.book.pushed_out.append((told, NOW_MS + 1000))
+    assert (story.faults == []) is passes, story.faults
+
+
 def test_one_key_with_two_messages_is_found(story: Story) -> None:
     data = 'n":1,"pad":"","sum":' + str(checksum("p", 1, ""))
     story.book.saw(
@@ -259,3 +287,16 @@ def test_a_wrong_acknowledgement_is_found(story: Story) -> None:
     sent = story.book.sent["p", 1]
     sent.acks[0] = ({"a": "x-5"}, *sent.acks[0][1:])
     assert any("p 1, acknowledged as x-5" in fault for fault in story.faults), story.faults
+
+
+@pytest.mark.parametrize(
+    ("channels", "attempts", "found"), [("a", 2, True), ("ab", 1, True), ("ab", 2, False)]
+)
+def test_what_was_sent_after_an_answer_and_stands_before_it_is_found(
+    story: Story, channels: str, attempts: int, found: bool
+) -> None:
+    """But on several channels: the first try may have reached some of them."""
+    sent = story.book.sent["p", 1]
+    sent.channels, sent.attempts = tuple(channels), attempts
+    sent.acks[0] = (sent.acks[0][0], False, 2000.0, 2000.5)
+    assert any("p 1 was sent after" in fault for fault in story.faults) == found, story.faults

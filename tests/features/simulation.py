@@ -175,7 +175,15 @@ class Simulation:
     def __init__(self, **settings: Any) -> None:
         self.clock = Clock()
         self.app = App(Settings(**settings), cast("AbstractEventLoop", self.clock))
-        self._delivery: asyncio.Task[None] | None = None
+        self._delivery = asyncio.create_task(self.app.hub.run())
+
+    @classmethod
+    async def begun(cls, **settings: Any) -> "Simulation":
+        """Return a server that has come into its log's life."""
+        simulation = cls(**settings)
+        while not simulation.app.hub.stats.lives:  # noqa: ASYNC110  the delivery's turns
+            await asyncio.sleep(0)
+        return simulation
 
     @property
     def now(self) -> float:
@@ -205,8 +213,6 @@ class Simulation:
 
     async def publish(self, channel: str, data: bytes = b"1", key: str | None = None) -> None:
         """Publish, and let the message be delivered."""
-        if self._delivery is None:
-            self._delivery = asyncio.create_task(self.app.hub.run())
         [receipt] = await self.app.hub.publish([Draft(channel, data, key=key)])
         while self.app.hub.position < receipt.cursor.position:  # noqa: ASYNC110  the delivery's turns
             await asyncio.sleep(0)
@@ -221,7 +227,6 @@ class Simulation:
 
     async def close(self) -> None:
         """End the delivery."""
-        if self._delivery is not None:
-            self._delivery.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._delivery
+        self._delivery.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._delivery

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import signal
+import time
 
 import pytest
 
@@ -10,6 +12,7 @@ from hub_model import RecordingConnection, World
 from kit import ServerProcess
 from raw import ask
 from story.clients import Publisher
+from tidings.core import limits
 from tidings.core.history import Retention
 from tidings.core.start import Now
 from tidings.transports import polling
@@ -138,3 +141,25 @@ async def test_what_is_answered_without_a_body_or_after_a_wait_has_no_advice(
     assert (unchanged.status, unchanged.body) == (304, b"")
     waited = await ask(shared, "GET", f"/channels/{channel}?wait=0.1")
     assert "advice" not in waited.json
+
+
+def stand_still(server: ServerProcess, seconds: float) -> None:
+    server.process.send_signal(signal.SIGSTOP)
+    time.sleep(seconds)
+    server.process.send_signal(signal.SIGCONT)
+
+
+async def test_standing_still_once_is_no_load_and_again_and_again_is(server: ServerProcess) -> None:
+    async def advice() -> int:
+        answer = await ask(server, "GET", "/channels/news")
+        poll_ms: int = answer.json["advice"]["poll_ms"]
+        return poll_ms
+
+    # The next look is that much late; on its way out of it the server answers behind it.
+    stand_still(server, 2 * limits.HOUSEKEEPING)
+    assert await advice() == 5_000
+    async with asyncio.timeout(30):
+        while await advice() < 10_000:
+            stand_still(server, 2 * limits.HOUSEKEEPING)
+        while await advice() > 5_000:
+            pass  # asked again until it is rested

@@ -92,7 +92,7 @@ async def test_the_moments_to_come_back_are_spread() -> None:
 
 
 async def test_a_surplus_connection_that_asks_nothing_is_closed() -> None:
-    simulation = Simulation(connections=1)
+    simulation = await Simulation.begun(connections=1)
     stream, surplus = simulation.stream("news"), simulation.connect()
     simulation.pass_time(limits.HEAD_TIMEOUT + limits.CLOSE_GRACE + 1)
     assert surplus.closed_at is not None

@@ -19,7 +19,7 @@ from features.simulation import Clock, Simulation, Socket
 from tidings.core import limits
 from tidings.server.config import Settings
 from tidings.server.connection import Connection
-from tidings.server.listener import listen
+from tidings.server.listener import accept, bind
 from tidings.server.wheel import TICK, Wheel
 
 COMMENT = b"\n\n:\n\n"
@@ -30,7 +30,7 @@ PONG = raw.frame(raw.PONG)
 
 @pytest.fixture
 async def simulation() -> AsyncIterator[Simulation]:
-    simulation = Simulation()
+    simulation = await Simulation.begun()
     yield simulation
     await simulation.close()
 
@@ -227,8 +227,9 @@ async def test_accepted_connections_are_given_up_by_the_kernel_when_nothing_is_a
             self.transport = transport
 
     peer = Peer()
-    servers, url = await listen(loop, Settings(port=0), lambda: peer)
-    _, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+    listening = bind(Settings(port=0))
+    servers = await accept(loop, listening.sockets[0], Settings(), lambda: peer)
+    _, writer = await asyncio.open_connection("127.0.0.1", int(listening.url.rpartition(":")[2]))
     timeout_ms = (await accepted).getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT)
     assert timeout_ms == limits.WRITE_TIMEOUT * 1000
     peer.transport.close()

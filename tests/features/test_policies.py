@@ -372,7 +372,7 @@ async def test_one_channel_that_closes_is_enough(
 @pytest.fixture
 async def closing() -> AsyncIterator[Simulation]:
     """A server that closes all readers that are behind."""
-    simulation = Simulation(slow=(("**", SlowPolicy.CLOSE),))
+    simulation = await Simulation.begun(slow=(("**", SlowPolicy.CLOSE),))
     yield simulation
     await simulation.close()
 
@@ -409,7 +409,7 @@ async def test_a_stream_that_stalls_as_it_rotates_is_told_one_end(monkeypatch: p
     monkeypatch.setattr("tidings.transports.sse.uniform", lambda _low, high: high)
     ended = 0.0
     for stalls in (False, True):
-        simulation = Simulation(slow=(("**", SlowPolicy.CLOSE),))
+        simulation = await Simulation.begun(slow=(("**", SlowPolicy.CLOSE),))
         peer = simulation.stream("news")
         if not stalls:
             simulation.pass_time(800)

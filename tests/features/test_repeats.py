@@ -16,7 +16,7 @@ from tidings.server import reader
 
 @pytest.fixture
 async def simulation() -> AsyncIterator[Simulation]:
-    made = Simulation(origins=["https://page.example"])
+    made = await Simulation.begun(origins=["https://page.example"])
     yield made
     await made.close()
 

@@ -100,7 +100,7 @@ def test_equal_questions_share_an_answer_until_the_next_message(world: World, tr
     for n in range(100):
         world.publish("news", b"%d" % n)
     world.deliver()
-    start = after(world.hub.places.cursor(10))
+    start = after(world.hub.places.cursor(10, ()))
 
     def ask() -> Response:
         asked = Ask(("news",), start, transport, wait=25.0)
@@ -119,7 +119,7 @@ def test_equal_questions_share_an_answer_until_the_next_message(world: World, tr
 
 
 def test_a_deadline_answers_one_waiter_and_no_other(world: World) -> None:
-    asked = Ask(("news",), after(world.hub.places.cursor(0)), Transport.LONG_POLLING, wait=25.0)
+    asked = Ask(("news",), after(world.hub.places.cursor(0, ())), Transport.LONG_POLLING, wait=25.0)
     early, late = RecordingConnection(), RecordingConnection()
     assert long_polling.answer(world.hub, asked, early) is None
     assert early.exchange is not None

@@ -67,6 +67,27 @@ class Exactness(RuleBasedStateMachine):
             self.cut(index)
         self.world.restart()
 
+    @precondition(lambda self: self.world.lives < 4)
+    @rule()
+    def another_life(self) -> None:
+        """The log begins another life while clients are connected: all are sent to come back."""
+        for connection in self.connections.values():
+            connection.push_back_after = None  # a last word is written whole
+        self.world.another_life()
+        for index, connection in list(self.connections.items()):
+            if index in self.readers:
+                assert connection.closed, "it was told of another life"
+                assert connection.exchange is not None
+                connection.exchange.lost()
+                del self.connections[index], self.readers[index]
+            else:
+                assert connection.response is not None
+
+    @rule()
+    def lose(self) -> None:
+        """This node was away for too long."""
+        self.world.lose()
+
     # --- what happens to a client ---------------------------------------------------------------
 
     def _start(self, client: Client, otherwise: Start) -> Start:
@@ -98,7 +119,7 @@ class Exactness(RuleBasedStateMachine):
         start = self._start(client, otherwise)
         if isinstance(start, Now):
             # Someone who parks without a cursor stands where the hub is.
-            client.stand_at(self.world.hub.places.cursor(self.world.hub.position))
+            client.stand_at(self.world.hub.places.cursor(self.world.hub.position, ()))
             client.cursor = None
         ask = Ask(client.channels, start, Transport.LONG_POLLING, limit, wait=25.0)
         response = long_polling.answer(self.world.hub, ask, connection)
@@ -117,7 +138,7 @@ class Exactness(RuleBasedStateMachine):
 
     def _answered(self, client: Client, response: Response, asked_from: str | None) -> None:
         body = json.loads(response.body)
-        if asked_from is None and client.position == 0:
+        if asked_from is None and (client.position == 0 or client.epoch != self.world.log.epoch):
             first = body["messages"][0]["id"] if body["messages"] else body["cursor"]
             position = int(first.partition("-")[2]) - (1 if body["messages"] else 0)
             client.stand_at(f"{self.world.log.epoch}-{position}")
@@ -189,7 +210,7 @@ class Exactness(RuleBasedStateMachine):
         connection.push_back_after = None
         assert connection.exchange is not None
         client, reader = self.clients[index], self.readers.get(index)
-        if not connection.exchange.drain(1_000):
+        if not connection.exchange.drain(1_000, "shutting_down"):
             assert self.world.hub.position > client.position, "who has everything may go"
             return
         if reader is None:
@@ -243,5 +264,5 @@ class Exactness(RuleBasedStateMachine):
         assert not self.world.hub.cohorts._by_channel
 
 
-Exactness.TestCase.settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
+Exactness.TestCase.settings = settings(max_examples=300, stateful_step_count=50)
 TestExactness = Exactness.TestCase

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from tidings.client import cursor as client_cursors
 from tidings.client.items import Gap as TheirGap
 from tidings.client.items import Message as TheirMessage
 from tidings.client.place import Place
@@ -74,12 +75,48 @@ def test_cursor_is_read_or_found_to_be_none(vector: dict[str, Any]) -> None:
         assert cursors.encode(found) == vector["input"]
 
 
+@vectors("cursors", "read")
+def test_client_reads_a_cursor_of_a_log_without_partitions(vector: dict[str, Any]) -> None:
+    expected = vector["expected"]
+    found = client_cursors.read(vector["input"])
+    assert found == (expected and (expected["epoch"], {None: int(expected["position"])}))
+
+
+@vectors("cursors", "partitions")
+def test_client_reads_a_cursor_of_a_log_with_partitions(vector: dict[str, Any]) -> None:
+    expected = vector["expected"]
+    found = client_cursors.read(vector["input"])
+    if expected is None:
+        assert found is None
+    else:
+        positions = {int(at): int(position) for at, position in expected["positions"].items()}
+        assert found == (expected["epoch"], positions)
+
+
+def told(message_id: str) -> TheirMessage:
+    return TheirMessage(message_id, "news", 0, None, None, b"1", b"{}")
+
+
 @vectors("cursors", "had")
 def test_client_drops_what_it_has_had(vector: dict[str, Any]) -> None:
     place = Place(vector["input"]["cursor"])
-    text = b"{}"
-    taken = place.take(TheirMessage(vector["input"]["id"], "news", 0, None, None, b"1", text))
+    taken = place.take(told(vector["input"]["id"]))
     assert (taken is None) is vector["expected"]
+
+
+@vectors("cursors", "take")
+def test_client_stands_at_the_higher_position_in_each_partition(vector: dict[str, Any]) -> None:
+    place = Place(vector["input"]["cursor"])
+    place.take(told(vector["input"]["id"]))
+    assert place.cursor == vector["expected"]
+
+
+@vectors("cursors", "told")
+def test_client_takes_each_once_in_whatever_interleaving_it_comes(vector: dict[str, Any]) -> None:
+    place = Place(vector["input"]["cursor"])
+    messages = vector["input"]["messages"]
+    taken = [one["name"] for one in messages if place.take(told(one["id"])) is not None]
+    assert (taken, place.cursor) == (vector["expected"]["taken"], vector["expected"]["cursor"])
 
 
 # --- messages, gaps, answers --------------------------------------------------------------------

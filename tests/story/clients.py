@@ -25,7 +25,13 @@ def position(cursor: str) -> int:
 
 def epoch(cursor: str) -> str:
     """Return which life of the log a cursor is of."""
-    return cursor.rpartition("-")[0]
+    return cursor.partition("-")[0]
+
+
+def places(cursor: str) -> dict[int, int]:
+    """Return the position in each partition that a cursor speaks of; without partitions there is one."""
+    parts = [part.rpartition(".") for part in cursor.split("-")[1:]]
+    return {int(partition or 0): int(position) for partition, _, position in parts}
 
 
 @dataclass(frozen=True)
@@ -104,7 +110,9 @@ class Client:
     def _message(self, text: bytes) -> dict[str, Any]:
         value: dict[str, Any] = json.loads(text)
         if self._last_id and epoch(self._last_id) == epoch(value["id"]):
-            assert position(value["id"]) > position(self._last_id), "ids rise strictly on a connection"
+            before, now = places(self._last_id), places(value["id"])
+            assert before != now, "ids rise strictly on a connection"
+            assert all(now[partition] >= before[partition] for partition in before), "no place goes back"
         self._last_id = value["id"]
         assert value["channel"] in self.channels
         self.items.append(Item("message", value, text))

@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import json
+import sys
 
 import pytest
 
 import raw
 from kit import ServerProcess
 from raw import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Socket, Wire, ask, frame
+from tidings.wire import web_socket
 
 
 async def opened(server: ServerProcess, target: str = "/channels") -> Socket:
@@ -311,3 +313,12 @@ async def test_a_socket_that_is_cut_within_a_frame_is_forgotten(shared: ServerPr
     await socket.wire.send(frame(TEXT, b'{"publish"')[:5])
     socket.wire.abort()
     await raw.until_metric(shared, "tidings_live_subscribers", live)
+
+
+@pytest.mark.parametrize("word", ["publish", "ping"])
+def test_a_ref_that_waits_for_its_answer_does_not_keep_the_whole_frame(word: str) -> None:
+    payload = b'{"%b":{"channel":"news","data":"%b"},"ref":1}' % (word.encode(), b"x" * 1000)
+    holders = sys.getrefcount(payload)
+    ref = web_socket.command(payload).ref
+    assert bytes(ref or b"") == b"1"
+    assert sys.getrefcount(payload) == holders

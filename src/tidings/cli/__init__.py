@@ -1,4 +1,4 @@
-"""The commands: serve, pub, sub.
+"""The commands: serve, pub, sub, lab, demo.
 
 Owns: which commands there are, and where the program begins; each command is a file of its own. Does not own:
 anything that a program could want, too.
@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from tidings.cli import pub, serve, sub
+from tidings.cli import demo, lab, pub, serve, sub
 
 app = typer.Typer(
     name="tidings",
@@ -29,6 +29,8 @@ Examples:
   tidings serve
   tidings sub news
   tidings pub news '{"n":1}'
+  tidings lab
+  tidings demo chat
 """,
 )
 
@@ -59,3 +61,5 @@ def _tidings(
 app.command(epilog=serve.EPILOG)(serve.serve)
 app.command(epilog=pub.EPILOG)(pub.pub)
 app.command(epilog=sub.EPILOG)(sub.sub)
+app.command(epilog=lab.EPILOG)(lab.lab)
+app.command(epilog=demo.EPILOG)(demo.demo)

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from tidings.cli.remote import Url, failures_told
+from tidings.cli.remote import TokenFile, Url, failures_told, token_from
 from tidings.cli.talk import print_line
 
 EPILOG: Final = """\b
@@ -34,6 +34,7 @@ def pub(
     ],
     *,
     url: Url = "http://127.0.0.1:8080",
+    token_file: TokenFile = None,
     event: Annotated[
         str | None, typer.Option(metavar="NAME", help="What kind of message it is.", show_default=False)
     ] = None,
@@ -62,7 +63,8 @@ def pub(
     from tidings.client import Publisher
 
     as_json = AsJson(text=text, json=json)
-    with failures_told(url), Publisher(url) as publisher:
+    token = token_from(token_file)
+    with failures_told(url), Publisher(url, token=token) as publisher:
         if data == "-":
             publish_lines(publisher, channel, as_json, event=event, key=key)
         else:

@@ -1,4 +1,4 @@
-"""A server elsewhere: how `pub` and `sub` are told where it is, and what they say when it fails them.
+"""A server elsewhere: where it is, who asks, and what `pub` and `sub` say when it fails them.
 
 Owns: the words and the exit code of every failure that a user may meet. Does not own: the failures
 (client/errors.py).
@@ -6,9 +6,10 @@ Owns: the words and the exit code of every failure that a user may meet. Does no
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Final
 
 import typer
 
@@ -23,6 +24,43 @@ Url = Annotated[
         help="The server: http://HOST:PORT, https://HOST:PORT or unix:PATH.",
     ),
 ]
+
+# No option takes the token itself: what stands in a command line is seen by every user of the machine.
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file",
+        metavar="PATH",
+        help="A file with the token, read again when it is refused. Without one: what TIDINGS_TOKEN holds.",
+        show_default=False,
+    ),
+]
+_VARIABLE: Final = "TIDINGS_TOKEN"
+
+
+def token_from(path: Path | None) -> str | Callable[[], str] | None:
+    """Return the token, or what reads it; None: there is none. Raises typer.BadParameter for what is none."""
+    from tidings.client.token import check_token
+
+    if path is None:
+        token = os.environ.get(_VARIABLE, "").strip() or None
+        try:
+            return token and check_token(token)
+        except ValueError as why:
+            raise typer.BadParameter(f"{_VARIABLE}: {why}") from None
+
+    def read() -> str:
+        try:
+            return check_token(path.read_text(encoding="ascii").strip())
+        except ValueError as why:
+            # Half-written, perhaps: a subscription that goes on reads it again later, as one that is away.
+            raise OSError(str(why)) from None
+
+    try:
+        read()
+    except OSError as why:
+        raise typer.BadParameter(f"--token-file {path}: {why.strerror or why}") from None
+    return read
 
 
 @contextmanager

@@ -19,7 +19,9 @@ EPILOG: Final = """\b
 Examples:
   tidings serve                                  on this machine only: http://127.0.0.1:8080
   tidings serve --port 9000
+  tidings serve --static page                    a folder's index.html at /, beside the channels
   tidings serve --uds /run/tidings.sock          behind a proxy on the same machine
+  tidings serve --workers 4                      four cores, one log
   tidings serve --slow 'prices.*=latest'         who is behind hears the newest price of each key
   tidings serve --host 0.0.0.0 --open --tls-cert cert.pem --tls-key key.pem
 """
@@ -52,6 +54,10 @@ def serve(
         Path | None, typer.Option(metavar="FILE", help="The certificate chain, PEM; needs --tls-key.")
     ] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="The certificate's key, PEM.")] = None,
+    static: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Serve this folder's files, too; its index.html is the first page."),
+    ] = None,
     open_: Annotated[
         bool, typer.Option("--open", help="Let everybody who can reach the address publish and subscribe.")
     ] = False,
@@ -61,6 +67,23 @@ def serve(
             metavar="ORIGIN", help="Let pages of this origin connect, too; may be given several times."
         ),
     ] = None,
+    log: Annotated[
+        str,
+        typer.Option(
+            envvar="TIDINGS_LOG",
+            metavar="URL",
+            help="Where messages are kept: memory://, sqlite:///FILE, redis://… or nats://…",
+        ),
+    ] = "memory://",
+    partitions: Annotated[
+        int,
+        typer.Option(
+            min=1, metavar="N", help="Split a log in Redis or NATS over N streams; the same at every server."
+        ),
+    ] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Processes that share the work; one a core is right.")
+    ] = 1,
     drain: Annotated[
         float | None,
         typer.Option(min=0.0, metavar="SECONDS", help="Spread the closing of connections over this time."),
@@ -99,7 +122,8 @@ def serve(
 ) -> None:
     """Run the server until SIGTERM or Ctrl-C.
 
-    When it is ready it says where it listens. Messages are kept in memory and are gone when it ends.
+    When it is ready it says where it listens. Unless --log says otherwise, messages are kept in memory
+    and are gone when it ends.
     """
     from tidings.core.errors import SettingsError
 
@@ -111,10 +135,14 @@ def serve(
             host=host,
             port=port,
             uds=None if uds is None else str(uds),
+            static=None if static is None else str(static),
             tls_cert=None if tls_cert is None else str(tls_cert),
             tls_key=None if tls_key is None else str(tls_key),
             open=open_,
             origins=tuple(allow_origin or ()),
+            log=log,
+            partitions=partitions,
+            workers=workers,
             drain=drain,
             connections=connections,
             history_count=history_count,

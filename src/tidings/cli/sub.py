@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from tidings.cli.remote import Url, failures_told
+from tidings.cli.remote import TokenFile, Url, failures_told, token_from
 from tidings.cli.talk import INTERRUPTED, Talk, harmless, print_line
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ Examples:
 
 
 class TransportName(StrEnum):
-    """The ways to wait that `sub` knows."""
+    """The transports that `sub` knows."""
 
     AUTO = "auto"
     WEBSOCKET = "websocket"
@@ -64,6 +64,7 @@ def sub(
         ),
     ] = None,
     url: Url = "http://127.0.0.1:8080",
+    token_file: TokenFile = None,
     json: Annotated[bool, typer.Option("--json", help="Print each message's JSON as it came.")] = False,
     count: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="End after N messages.", show_default=False)
@@ -92,12 +93,14 @@ def sub(
 
     talk = Talk(quiet=quiet)
     show = _as_json_line if json else _as_line
+    token = token_from(token_file)
     with failures_told(url):
         try:
             feed = follow(
                 url,
                 channels,
                 transport=transport.value,
+                token=token,
                 after=after,
                 rewind=rewind,
                 interval=interval,

@@ -123,6 +123,25 @@ class History:
             return window.lost_through
         return self._marks.get(channel, self._forgotten_through)
 
+    def lost(self) -> tuple[int, dict[str, int]]:
+        """Return what `begin` takes: up to where messages may be gone, of any channel and of single ones."""
+        lost = {channel: window.lost_through for channel, window in self._windows.items()}
+        return self._forgotten_through, {**self._marks, **lost}
+
+    def begin(self, lost_through: int = 0, marks: Mapping[str, int] | None = None) -> None:
+        """Forget everything, and begin with what was lost before: on any channel, and on single ones."""
+        self.weight = 0
+        self._windows.clear()
+        self._oldest.clear()
+        self._marks = dict(marks or {})
+        self._forgotten_through = lost_through
+
+    def lose(self, through: int) -> None:
+        """Lose what is kept, and count messages of any channel up to position `through` as lost."""
+        self.begin(
+            max(through, self._forgotten_through), {c: m for c, m in self._marks.items() if m > through}
+        )
+
     def tail(self, channels: Iterable[str]) -> int:
         """Return the position of the last message on `channels` that is known, 0 when there is none.
 

@@ -5,6 +5,7 @@ Invariant: within one epoch positions rise by the log's order, and a cursor at p
 "I have everything up to and including p".
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -13,11 +14,13 @@ from enum import StrEnum
 class Cursor:
     """A place in the log: the life of the log it belongs to, and a position in it (spec §3).
 
-    Position 0 stands before the first message.
+    Position 0 stands before the first message. In a log of several partitions the place is a position
+    in each of `partitions` (partition, position), rising by partition; `position` is 0 then.
     """
 
     epoch: str
     position: int
+    partitions: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -26,6 +29,7 @@ class Message:
 
     `data` is the publisher's own JSON text, checked once where it entered and never parsed again.
     `time_ms` is milliseconds since the Unix epoch, as the log saw it.
+    `label` is the text of its cursor where the position alone does not say it (partitions).
     The three last fields belong to wire/, which fills each at its first use: a message is rendered
     once per transport, however many subscribers, late pollers and catch-ups ask for it.
     """
@@ -37,6 +41,7 @@ class Message:
     data: bytes
     event: str | None = None
     key: str | None = None
+    label: str | None = None
     envelope: bytes | None = field(default=None, repr=False)
     event_stream: bytes | None = field(default=None, repr=False)
     web_socket: bytes | None = field(default=None, repr=False)
@@ -49,6 +54,31 @@ class Message:
 
 # The object, its strings and numbers, and three times an envelope without data; measured with tracemalloc.
 _MESSAGE_OVERHEAD = 900
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """A life of the log begins, or is come into: what a follower learns first of all.
+
+    What is kept of it follows. `marks` says for single channels up to which position their messages
+    may be gone; `lost_through` says it for all others. Both are 0, or empty, where none is gone. Where the
+    message at the log's head is gone itself, one of them reaches up to the head.
+    """
+
+    epoch: str
+    lost_through: int = 0
+    marks: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A follower was away for too long: what it has not seen, up to `through`, is gone.
+
+    Where it was not `ours` nobody missed anything: what stands there is no message, and was passed over.
+    """
+
+    through: int
+    ours: bool = True
 
 
 @dataclass(frozen=True, slots=True)

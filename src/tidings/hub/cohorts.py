@@ -67,6 +67,10 @@ class Subscriber:
         self.cohort: Cohort | None = None
         self.paused = False
 
+    def drain(self, reconnect_within_ms: int, code: str) -> bool:
+        """End, and tell the client to come back: see Exchange.drain, whose part of it this is."""
+        raise NotImplementedError
+
 
 class Cohort:
     """Live subscribers of the same channels that are written the same bytes.
@@ -151,6 +155,10 @@ class Cohorts:
             subscriber.cohort = None
         self._disband(cohort)
         return members
+
+    def dismiss_all(self) -> list[Subscriber]:
+        """Forget all cohorts, and return who was in them."""
+        return [subscriber for cohort in list(self._by_key.values()) for subscriber in self.dismiss(cohort)]
 
     def _disband(self, cohort: Cohort) -> None:
         del self._by_key[cohort.key]

@@ -2,6 +2,9 @@
 
     log.follow → deliver → history → every cohort's bytes → every subscriber's write
 
+What else the log may bring changes what there is to deliver: a life begins (begin), or a part of it cannot
+be had any more (lose).
+
 Owns: who hears what from where, and the order in which it is written. Does not own: numbering
 (logs/), bytes (wire/), connections and timers (server/), what a transport says around messages (transports/).
 
@@ -11,6 +14,9 @@ rendered once for the cohort, joined, and written to each in turn.
 
 Laggards. A subscriber whose connection pushes back leaves its cohort with a position; when the
 connection takes bytes again it is refilled from the history, in bounded chunks, until it is live again.
+
+Another life. Whoever was told something of the last one is told to come back, which it does with its
+cursor: the same event as a deploy, and one way to tell a gap (transports' `drain`).
 
 Invariant: a subscriber in a cohort has been written everything on its channels up to `position`;
 between two calls into the hub nothing that was delivered waits to be written to a live subscriber.
@@ -25,8 +31,9 @@ from typing import Final, NamedTuple
 from tidings.core import limits
 from tidings.core.errors import Refusal
 from tidings.core.history import History, Retention
-from tidings.core.message import Draft, Message, Receipt
+from tidings.core.message import Draft, Hole, Life, Message, Receipt
 from tidings.core.patterns import Rules, SlowPolicy
+from tidings.hub.arrivals import Arrivals
 from tidings.hub.cohorts import Cohort, Cohorts, Subscriber, send_each, write_each
 from tidings.hub.places import Place, Places
 from tidings.hub.shared import SharedAnswers
@@ -69,12 +76,13 @@ class Hub:
         self.stats = Stats()
         self.shared = SharedAnswers()
         self.closing = False
-        # Seconds by which the event loop is late; whoever owns the loop measures it.
+        # Seconds by which the event loop is late again and again; whoever owns the loop measures it.
         self.lag = 0.0
         self.history = History(retention)
         self.cohorts = Cohorts()
         slow = slow or Rules((), SlowPolicy.RESUME)
         self.places = Places(log, self.history, self.stats, clock=clock, slow=slow)
+        self.arrivals = Arrivals(log, self.places, monotonic)
         self._log = log
         self._clock = clock
         self._monotonic = monotonic
@@ -84,9 +92,10 @@ class Hub:
         # What has been written to whoever is paused right now: during a walk the end of the chunk
         # that is being written, else `position`.
         self._written = 0
-        # Subscribers that are ahead of this node, and those that were refilled as much as one turn allows.
+        # Who is not live: ahead of this node, refilled as much as one turn allows, or paused.
         self._ahead: dict[Subscriber, None] = {}
         self._refilling: dict[Subscriber, None] = {}
+        self._paused: dict[Subscriber, None] = {}
 
     @property
     def position(self) -> int:
@@ -108,8 +117,49 @@ class Hub:
 
     async def run(self) -> None:
         """Deliver what the log brings until it is closed. The owner awaits or cancels it."""
-        async for messages in self._log.follow(self.position):
-            self.deliver(messages)
+        async for batch in self._log.follow():
+            if isinstance(batch, Life):
+                self.begin(batch)
+            elif isinstance(batch, Hole):
+                (self.lose if batch.ours else self.pass_over)(batch.through)
+            else:
+                self.deliver(batch)
+
+    def begin(self, life: Life) -> None:
+        """Come into a life of the log. Who was told of another is told to come back with its cursor."""
+        strangers = [*self.cohorts.dismiss_all(), *self._paused, *self._ahead, *self._refilling]
+        for waiting in (self._paused, self._ahead, self._refilling):
+            waiting.clear()
+        self.history.begin(life.lost_through, life.marks)
+        self.shared.clear()
+        self.places.begin(life)
+        self._written = self.position
+        self.arrivals.begin()
+        self.stats.lives += 1
+        for subscriber in strangers:
+            subscriber.channels = ()  # nothing of this life may be written to it
+            subscriber.floors = None
+            subscriber.drain(int(limits.DRAIN * 1000), "moved")
+
+    def pass_over(self, through: int) -> None:
+        """Go on behind `through`: what lies between is no message, so everyone live has everything."""
+        self.places.position = self._written = max(self.position, through)
+        self._arrive()
+
+    def lose(self, through: int) -> None:
+        """Go on behind `through`: what lies between cannot be had, and everyone is told so."""
+        listening = self.cohorts.dismiss_all()
+        for subscriber in listening:
+            subscriber.position = self.position
+        self.history.lose(through)
+        self.shared.clear()
+        self.places.position = self._written = max(self.position, through)
+        for subscriber in listening:
+            if subscriber.once:
+                write_each((subscriber,), None)
+            else:
+                self.refill(subscriber)
+        self._arrive()
 
     def deliver(self, messages: Sequence[Message]) -> None:
         """Keep `messages`, which follow all that came before, and write them to everyone live.
@@ -118,7 +168,8 @@ class Hub:
         """
         for message in messages:
             self.history.append(message)
-        self.places.position = self._written = messages[-1].position
+        # While a life is come into, it may stand behind what is still being brought (Places.begin).
+        self.places.position = self._written = max(messages[-1].position, self.position)
         self.shared.clear()
         for cohort, its_messages in self.cohorts.touched_by(messages).items():
             if not cohort.members:
@@ -127,6 +178,10 @@ class Hub:
                 self._answer(cohort, its_messages)
             else:
                 self._walk(cohort, its_messages)
+        self._arrive()
+
+    def _arrive(self) -> None:
+        """Go on with those that this node has caught up with."""
         if self._ahead:
             for subscriber in [s for s in self._ahead if not self._is_ahead(s)]:
                 del self._ahead[subscriber]
@@ -134,15 +189,18 @@ class Hub:
                     write_each((subscriber,), None)
                 else:
                     self.refill(subscriber)
+        if self.arrivals.waiting:
+            self.arrivals.look()
 
     def trim(self) -> None:
         """Drop what is too old. Called every second or so."""
         self.history.trim(int(self._clock() * 1000))
         self.shared.clear()
+        self.arrivals.expire()
 
     def _walk(self, cohort: Cohort, messages: list[Message]) -> None:
         for chunk in _chunks(messages, self._write_buffer):
-            data = cohort.rendering.messages(chunk)
+            data = cohort.rendering.messages(self.places.told(chunk, cohort.channels))
             self.stats.renderings += 1
             # Whoever pushes back now has this chunk and no more.
             self._written = chunk[-1].position
@@ -163,7 +221,7 @@ class Hub:
         self.stats.renderings += 1
         self.stats.writes += len(members)
         self.stats.delivered += len(members) * len(messages)
-        write_each(members, cohort.rendering.messages(messages))
+        write_each(members, cohort.rendering.messages(self.places.told(messages, cohort.channels)))
 
     # --- who listens ------------------------------------------------------------------------
 
@@ -177,11 +235,14 @@ class Hub:
         """Write nothing more to `subscriber`, and keep its position. Harmless when repeated."""
         self._ahead.pop(subscriber, None)
         self._refilling.pop(subscriber, None)
+        self._paused.pop(subscriber, None)
         self.cohorts.leave(subscriber, self._written)
 
     def pause(self, subscriber: Subscriber) -> None:
         """Stop writing: its connection pushes back. It keeps its place."""
         subscriber.paused = True
+        if subscriber.channels:
+            self._paused[subscriber] = None
         # Else its turn would come when it has gone on already, perhaps is live and has no position.
         self._refilling.pop(subscriber, None)
         self.cohorts.leave(subscriber, self._written)
@@ -189,6 +250,7 @@ class Hub:
     def resume(self, subscriber: Subscriber) -> None:
         """Go on where the pause began, from the history, until it is live again."""
         subscriber.paused = False
+        self._paused.pop(subscriber, None)
         self.refill(subscriber)
 
     def written(self, subscriber: Subscriber) -> int:
@@ -255,9 +317,10 @@ class Hub:
             return None
         parts = []
         if found.losses:
-            parts.append(rendering.gaps(self.places.gaps(found.losses), self.places.cursor(position)))
+            gaps = self.places.gaps(found.losses, channels)
+            parts.append(rendering.gaps(gaps, self.places.cursor(position, channels, subscriber.floors)))
         if found.messages:
-            parts.append(rendering.messages(found.messages))
+            parts.append(rendering.messages(self.places.told(found.messages, channels, subscriber.floors)))
             self.stats.renderings += 1
         end = found.messages[-1].position if found.more else self.position
         chunk = _Chunk(b"".join(parts), end, len(found.messages))

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from tidings.core.history import History, Loss, Slice
-from tidings.core.message import Cursor, Gap, GapReason
+from tidings.core.message import Cursor, Gap, GapReason, Life, Message
+from tidings.core.numbering import Floors, Located, Numbering
 from tidings.core.patterns import Rules, SlowPolicy
 from tidings.core.start import After, Earliest, Now, RewindCount, Start
 from tidings.hub.stats import Stats
@@ -35,7 +36,10 @@ class Place:
 
 
 class Places:
-    """Finds places in one log, and reads on from them. `position` is how far the log was followed."""
+    """Finds places in one life of a log, and reads on from them.
+
+    `position` is how far the log was followed, `epoch` the life that it was followed in.
+    """
 
     def __init__(
         self,
@@ -47,22 +51,42 @@ class Places:
         slow: Rules[SlowPolicy],
     ) -> None:
         self.position = 0
-        self._stats = stats
+        self.epoch = ""
+        self.numbering: Numbering = log.numbering
         self._log = log
+        self._stats = stats
         self._history = history
         self._clock = clock
         self._slow = slow
 
-    def cursor(self, position: int) -> str:
-        """Return the text of a position in this life of the log."""
-        return cursors.encode(Cursor(self._log.epoch, position))
+    @property
+    def partitioned(self) -> bool:
+        """Whether cursors have a position in each of several partitions."""
+        return self.numbering.partitioned
+
+    def begin(self, life: Life) -> None:
+        """Come into a life of the log, of which nothing has been followed yet."""
+        self.epoch = life.epoch
+        # Where the newest messages of all are gone, so that none of them follows, it stands behind them.
+        self.position = max(life.lost_through, *life.marks.values(), 0)
+
+    def cursor(self, position: int, channels: Sequence[str], floors: Floors = None) -> str:
+        """Return the text of a position in this life of the log, for a client of `channels`."""
+        return cursors.encode(self.numbering.cursor(self.epoch, position, channels, floors))
+
+    def knows(self, start: Start) -> bool:
+        """Whether this node can say what `start` means: a cursor it was not told of may be another node's."""
+        cursor = start.cursor if isinstance(start, After) else None
+        return cursor is None or (
+            self.numbering.is_of(cursor, self.epoch) and self.numbering.is_followed(cursor, self.position)
+        )
 
     def locate(self, channels: tuple[str, ...], start: Start) -> Place:
         """Return where a client begins that asks for `channels` from `start`."""
         if isinstance(start, After):
             return self._after(channels, start)
         if isinstance(start, Now):
-            return Place(self.position, self.cursor(self.position))
+            return Place(self.position, self.cursor(self.position, channels))
         if isinstance(start, Earliest):
             position = min(self._history.lost_through(channel) for channel in channels)
         elif isinstance(start, RewindCount):
@@ -70,38 +94,72 @@ class Places:
         else:
             position = self._history.before_time(channels, int((self._clock() - start.seconds) * 1000))
         # Asked for as much as there is, so what there is no more is no gap.
-        return Place(position, self.cursor(position), self._lost(channels, position))
+        return Place(position, self.cursor(position, channels), self._lost(channels, position))
 
     def _lost(self, channels: Iterable[str], position: int) -> dict[str, int] | None:
         return {c: lost for c in channels if (lost := self._history.lost_through(c)) > position} or None
 
     def _after(self, channels: tuple[str, ...], start: After) -> Place:
         cursor = start.cursor
-        if cursor is not None and cursor.epoch == self._log.epoch and cursor.position <= self._log.head:
-            return Place(cursor.position, start.text)
+        is_ours = cursor is not None and self.numbering.is_of(cursor, self.epoch)
+        if cursor is not None and is_ours and self._is_given(cursor):
+            return self._behind(start.text, self.numbering.locate(cursor, channels))
         if cursor is None:
             reason = GapReason.CURSOR
-        elif cursor.epoch != self._log.epoch:
+        elif not is_ours:
             reason = GapReason.EPOCH
         else:
             reason = GapReason.AHEAD
         # All of this life follows a cursor of another life, or one that says nothing. A cursor from
         # the future has all there is.
         position = self.position if reason is GapReason.AHEAD else 0
-        gaps = [
-            Gap(c, start.text, Cursor(self._log.epoch, max(position, self._history.lost_through(c))), reason)
-            for c in channels
-        ]
-        self._stats.gaps += len(gaps)
-        floors = self._lost(channels, position)
-        if floors is not None and len(floors) == len(channels):
-            position = min(floors.values())
+        gaps = self._gaps(channels, start.text, position, reason)
+        lost = self._lost(channels, position)
+        if lost is not None and len(lost) == len(channels):
+            position = min(lost.values())
+        # With partitions all gaps that come together resume at one place, the earliest: what is gone of
+        # single channels behind it is told by itself, as it is met.
+        floors = None if self.partitioned else lost
         return Place(position, None if cursor is None else start.text, floors, gaps)
+
+    def _is_given(self, cursor: Cursor) -> bool:
+        # The log may be in its next life already, while this node is still in the one before: its head
+        # says nothing of this life then.
+        return self.numbering.is_followed(cursor, self.position) or (
+            self._log.epoch == self.epoch and self.numbering.is_given(cursor, self._log.head)
+        )
+
+    def _behind(self, text: str, found: Located) -> Place:
+        place = Place(found.position, text, found.floors)
+        # What this node's own history lost besides is told when it is read.
+        lost = [channel for channel in found.lost if self._history.lost_through(channel) <= found.position]
+        if lost:
+            place.gaps = self._gaps(lost, text, found.position, GapReason.RETENTION)
+        return place
+
+    def _gaps(self, channels: Sequence[str], after: str, position: int, reason: GapReason) -> list[Gap]:
+        self._stats.gaps += len(channels)
+        resumed = [max(position, self._history.lost_through(channel)) for channel in channels]
+        return [
+            Gap(channel, after, cursor, reason)
+            for channel, cursor in zip(channels, self._resumed(channels, resumed), strict=True)
+        ]
+
+    def _resumed(self, channels: Sequence[str], positions: Sequence[int]) -> Iterable[Cursor]:
+        """Return where each of `channels` goes on that are told of together.
+
+        With partitions it is one place for all of them: a client takes the smallest, and of places in
+        different partitions none is.
+        """
+        found = [self.numbering.cursor(self.epoch, position, channels) for position in positions]
+        if found and found[0].partitions:
+            return [self.numbering.cursor(self.epoch, min(positions), channels)] * len(found)
+        return found
 
     def read(self, channels: tuple[str, ...], place: Place, limit: int, most_bytes: int) -> Slice:
         """Return what follows `place`; what of it is lost is added to the place's gaps."""
         found = self.follow(channels, place.position, place.floors, limit, most_bytes)
-        place.gaps.extend(self.gaps(found.losses))
+        place.gaps.extend(self.gaps(found.losses, channels))
         return found
 
     def follow(
@@ -118,14 +176,24 @@ class Places:
             channels, position, limit=limit, most_bytes=most_bytes, floors=floors, newest_only=newest_only
         )
 
-    def gaps(self, losses: Sequence[Loss]) -> list[Gap]:
-        """Return what a client is told of `losses`."""
-        epoch = self._log.epoch
+    def gaps(self, losses: Sequence[Loss], channels: Sequence[str]) -> list[Gap]:
+        """Return what a client of `channels` is told of `losses`; none of it moves its cursor."""
         self._stats.gaps += len(losses)
         return [
-            Gap(loss.channel, self.cursor(loss.after), Cursor(epoch, loss.resumed), GapReason.RETENTION)
+            Gap(
+                loss.channel,
+                self.cursor(loss.after, channels),
+                self.numbering.cursor(self.epoch, loss.resumed, channels),
+                GapReason.RETENTION,
+            )
             for loss in losses
         ]
+
+    def told(
+        self, messages: Sequence[Message], channels: Sequence[str], floors: Floors = None
+    ) -> Sequence[Message]:
+        """Return `messages` with the ids that a client of `channels` is told, whose `floors` are these."""
+        return self.numbering.told(messages, channels, floors)
 
     def end_of(self, channels: tuple[str, ...], place: Place, found: Slice) -> int:
         """Return the position to hand to a client that was given `found`.

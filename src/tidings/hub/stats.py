@@ -12,3 +12,4 @@ class Stats:
     writes: int = 0
     renderings: int = 0
     gaps: int = 0
+    lives: int = 0

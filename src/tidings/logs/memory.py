@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 
 from tidings.core import limits
 from tidings.core.history import History, Retention
-from tidings.core.message import Cursor, Draft, Durability, Message, Receipt
-from tidings.logs.base import Log
+from tidings.core.message import Cursor, Draft, Durability, Life, Message, Receipt
+from tidings.logs.base import Batch, Log, bounded
 
 
 def new_epoch() -> str:
@@ -53,6 +53,9 @@ class MemoryLog(Log):
     def head(self) -> int:
         """See Log; here exact."""
         return self._head
+
+    async def open(self) -> None:
+        """See Log; there is nothing to do."""
 
     def append(self, drafts: Sequence[Draft]) -> "Future[list[Receipt]]":
         """See Log; the future is done at once."""
@@ -95,14 +98,16 @@ class MemoryLog(Log):
         self._history.trim(int(self._clock() * 1000))
         return self._history.read(channels, after, limit=limit, most_bytes=limits.HISTORY_BYTES).messages
 
-    async def follow(self, after: int) -> AsyncIterator[list[Message]]:
+    async def follow(self, after: int = 0) -> AsyncIterator[Batch]:
         """See Log."""
         follower = _Follower(self._history.all_after(after))
         self._followers.add(follower)
         try:
+            yield Life(self._epoch, *self._history.lost())
             while not self._closed:
-                if batch := follower.take():
-                    yield batch
+                if messages := follower.take():
+                    for batch in bounded(messages):
+                        yield batch
                 else:
                     await follower.wait()
         finally:

@@ -4,12 +4,13 @@ Metrics carry no channel and no user: their number must not grow with what is pu
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from tidings.core import limits
 from tidings.core.errors import Refusal
 from tidings.version import __version__
 from tidings.wire import http
@@ -17,6 +18,17 @@ from tidings.wire.http import Response
 
 if TYPE_CHECKING:
     from tidings.server.app import App
+
+_SOON: Final = (("Retry-After", "1"),)
+
+
+# What each worker says of the same thing, where others say it of their own part.
+_HIGHEST: Final = (
+    "tidings_history_channels",
+    "tidings_position",
+    "tidings_log_lag",
+    "tidings_log_away_seconds",
+)
 
 
 class Admin(Collector):
@@ -32,9 +44,13 @@ class Admin(Collector):
         return http.json_response(200, {"status": "ok"})
 
     def ready(self) -> Response:
-        """Return 200 while new clients are welcome, else 503 `shutting_down`."""
+        """Return 200 while new clients are welcome, else 503 `shutting_down` or `log_unavailable`."""
         if self._app.draining:
-            raise Refusal("shutting_down", "The server is shutting down.", (("Retry-After", "1"),))
+            raise Refusal("shutting_down", "The server is shutting down.", _SOON)
+        if self._app.log_away > limits.LOG_TIMEOUT:
+            raise Refusal("log_unavailable", "The log has not been heard for some time.", _SOON)
+        if reason := self._app.log_refusing:
+            raise Refusal("log_unavailable", f"Nothing can be published: {reason}.", _SOON)
         return http.json_response(200, {"status": "ok"})
 
     def version(self) -> Response:
@@ -48,8 +64,26 @@ class Admin(Collector):
             200, (("Content-Type", "text/plain; version=0.0.4; charset=utf-8"), http.NO_STORE), body
         )
 
+    def figures(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Return what this process counts by itself: counters, and gauges."""
+        kinds: dict[str, dict[str, float]] = {"counter": {}, "gauge": {}}
+        for family in self._own():
+            kinds[family.type][family.name] = family.samples[0].value
+        return kinds["counter"], kinds["gauge"]
+
     def collect(self) -> Iterator[Metric]:
-        """Yield every figure; prometheus-client calls it for each /metrics."""
+        """Yield every figure, those of the other workers with it; prometheus-client calls it for /metrics."""
+        siblings = self._app.siblings
+        for family in self._own():
+            if siblings is not None:
+                own, name = family.samples[0], family.name
+                others = [gauges.get(name, 0.0) for gauges in siblings.gauges]
+                others.append(siblings.counters.get(name, 0.0))
+                value = max(own.value, *others) if name in _HIGHEST else own.value + sum(others)
+                family.samples[0] = own._replace(value=value)
+            yield family
+
+    def _own(self) -> Iterator[Metric]:
         hub = self._app.hub
         stats = hub.stats
         yield CounterMetricFamily("tidings_requests", "HTTP requests served.", self._app.requests)
@@ -58,6 +92,7 @@ class Admin(Collector):
         yield CounterMetricFamily("tidings_writes", "Writes that carried messages.", stats.writes)
         yield CounterMetricFamily("tidings_renderings", "Batches rendered.", stats.renderings)
         yield CounterMetricFamily("tidings_gaps", "Gaps told to clients.", stats.gaps)
+        yield GaugeMetricFamily("tidings_workers", "Processes that serve clients.", 1)
         yield GaugeMetricFamily("tidings_connections", "Open connections.", len(self._app.connections))
         yield GaugeMetricFamily(
             "tidings_live_subscribers", "Subscribers at the head of their channels.", hub.cohorts.live
@@ -72,3 +107,10 @@ class Admin(Collector):
             "tidings_history_bytes", "Memory that kept messages may hold.", hub.history.weight
         )
         yield GaugeMetricFamily("tidings_position", "Position of the last delivered message.", hub.position)
+        yield GaugeMetricFamily(
+            "tidings_log_lag", "Positions by which this node is behind its log.", self._app.log_lag
+        )
+        yield GaugeMetricFamily(
+            "tidings_log_away_seconds", "Seconds since the log was heard; 0 while it is.", self._app.log_away
+        )
+        yield CounterMetricFamily("tidings_log_lives", "Lives of the log that were come into.", stats.lives)

@@ -1,6 +1,7 @@
 """The running server: its parts put together, started, and stopped in order.
 
-Owns: the life of a process. Settings stop here: inner parts take plain values.
+Owns: the life of one server in one event loop. Does not own: the process around it (process.py), or how many
+there are (workers.py). Settings stop here: inner parts take plain values.
 """
 
 import asyncio
@@ -8,30 +9,42 @@ import contextlib
 import gc
 import logging
 import random
-import signal
-import sys
 import time
 from asyncio import AbstractEventLoop
+from collections import deque
 
 from tidings.core import limits
 from tidings.core.history import Retention
 from tidings.core.patterns import Rules, SlowPolicy
 from tidings.hub import Hub
-from tidings.logs import open_log
+from tidings.logs import Log, open_log
 from tidings.server.config import Settings, is_loopback
 from tidings.server.connection import Connection
-from tidings.server.listener import listen, remove_unix_socket
+from tidings.server.listener import Listening, accept, bind
 from tidings.server.reader import Questions
 from tidings.server.routes import Routes
+from tidings.server.siblings import Siblings
 from tidings.server.wheel import Wheel
 
 _log = logging.getLogger("tidings.server")
 
 
 class App:
-    """One server in one event loop. Make it inside the loop."""
+    """One server in one event loop. Make it inside the loop.
 
-    def __init__(self, settings: Settings, loop: AbstractEventLoop) -> None:
+    `log` and `listening` are the settings' own unless they are given; both are closed at the end.
+    `siblings` are the other workers, where there are any.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        loop: AbstractEventLoop,
+        *,
+        log: Log | None = None,
+        listening: Listening | None = None,
+        siblings: Siblings | None = None,
+    ) -> None:
         settings.check()
         self.settings = settings
         self.loop = loop
@@ -42,7 +55,9 @@ class App:
         self.draining = False
         self.address = ""
         retention = Retention(settings.history_count, settings.history_age, settings.history_bytes)
-        self._log = open_log(settings.log, retention)
+        self._log = log or open_log(settings.log, retention, partitions=settings.partitions)
+        self._listening = listening
+        self.siblings = siblings
         self.hub = Hub(
             self._log,
             retention,
@@ -54,12 +69,21 @@ class App:
         self.routes = Routes(
             self,
             frozenset(settings.origins),
-            loopback=settings.uds is None and is_loopback(settings.host),
+            loopback=listening.loopback if listening else settings.uds is None and is_loopback(settings.host),
             max_age=Rules([(pattern, settings.public_cache) for pattern in settings.public], 0.0),
+            static=settings.static,
         )
         self._drain_seconds = limits.DRAIN if settings.drain is None else settings.drain
         self._servers: list[asyncio.AbstractServer] = []
         self._delivery: asyncio.Task[None] | None = None
+        self._told_deaf = False
+        # How late the last calls of `_housekeeping` were, in seconds.
+        self._late = deque([0.0] * limits.LAG_LOOKS, limits.LAG_LOOKS)
+
+    @property
+    def log(self) -> Log:
+        """The log that is served."""
+        return self._log
 
     @property
     def full(self) -> bool:
@@ -75,9 +99,23 @@ class App:
         return random.randint(1_000, 5_000)  # noqa: S311  jitter, not a secret
 
     async def start(self) -> None:
-        """Listen. `address` says where."""
+        """Prepare, and accept connections. `address` says where."""
+        await self.prepare()
+        await self.accept()
+
+    async def accept(self) -> None:
+        """Accept connections, from here on."""
+        assert self._listening is not None
+        sockets = self._listening.sockets[0]
+        self._servers = await accept(self.loop, sockets, self.settings, lambda: Connection(self))
+
+    async def prepare(self) -> None:
+        """Do all that comes before the first connection."""
+        await self._log.open()
         self._delivery = self.loop.create_task(self.hub.run())
-        self._servers, self.address = await listen(self.loop, self.settings, lambda: Connection(self))
+        await self._followed()
+        self._listening = self._listening or bind(self.settings)
+        self.address = self._listening.url
         self._housekeeping()
         # What is there now stays: the collector need not look at it again, and generation 2 then
         # costs tens of milliseconds with many connections.
@@ -85,13 +123,63 @@ class App:
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
 
+    async def _followed(self) -> None:
+        """Wait until what the log keeps is here: whoever comes from now on is told only what is new."""
+        assert self._delivery is not None
+        while self.hub.arrivals.loading:
+            if self._delivery.done():
+                self._delivery.result()
+                return
+            await asyncio.sleep(limits.DRAIN_STEP)
+
+    @property
+    def log_away(self) -> float:
+        """For how many seconds the log has not been heard; 0 while it is."""
+        since = self._log.away_since
+        return 0.0 if since is None else max(self.loop.time() - since, 0.001)
+
+    @property
+    def log_refusing(self) -> str:
+        """Why nothing can be published, though the log is heard; else empty."""
+        return self._log.refusing
+
+    @property
+    def log_lag(self) -> int:
+        """How many positions this node is behind what it knows of the log."""
+        return max(0, self._log.head - self.hub.position)
+
+    @property
+    def deaf(self) -> bool:
+        """Whether new streams are better begun at another node: this one has not heard its log for long."""
+        return self.log_away > limits.LOG_AWAY_ADVICE
+
     def _housekeeping(self, due: float = 0.0) -> None:
         if due:
-            # How late this call is, smoothed: one long turn is not yet a load.
-            self.hub.lag = 0.7 * self.hub.lag + 0.3 * max(0.0, self.loop.time() - due)
+            self._late.append(max(0.0, self.loop.time() - due))
+            self.hub.lag = min(self._late)
         self.hub.trim()
+        self._listen_for_the_log()
         due = self.loop.time() + limits.HOUSEKEEPING
         self.loop.call_at(due, self._housekeeping, due)
+
+    def _listen_for_the_log(self) -> None:
+        """Say to streaming clients that this node hears nothing, and in the end send them elsewhere.
+
+        They would wait for ever otherwise, at a node that looks well: a node may fall behind, but is
+        never silently deaf.
+        """
+        away = self.log_away
+        within_ms = int((limits.LOG_AWAY_CLOSE - limits.LOG_AWAY_ADVICE) * 1000)
+        if away <= limits.LOG_AWAY_ADVICE:
+            self._told_deaf = False
+        elif not self._told_deaf:
+            self._told_deaf = True
+            _log.warning("the log has not been heard for %.0f s; streams are told to look elsewhere", away)
+            for connection in self.connections:
+                connection.advise({"reconnect_within_ms": within_ms})
+        if away > limits.LOG_AWAY_CLOSE:
+            for connection in list(self.connections):
+                connection.send_away(within_ms, "log_unavailable")
 
     async def serve_until(self, stop: asyncio.Event, now: asyncio.Event) -> None:
         """Serve until `stop` is set, then drain; `now` cuts the draining short."""
@@ -103,11 +191,15 @@ class App:
             self._delivery.result()  # the log ended by itself: its reason is raised
         await self._stop(now)
 
+    def accept_no_more(self) -> None:
+        """Leave new connections to others that listen at the same address, if there are any."""
+        for server in self._servers:
+            server.close()
+
     async def _stop(self, now: asyncio.Event) -> None:
         """Refuse new work, spread the closes over the drain window, and give everything back."""
         self.draining = self.hub.closing = True
-        for server in self._servers:
-            server.close()
+        self.accept_no_more()
         window, step = self._drain_seconds, limits.DRAIN_STEP
         deadline = self.loop.time() + window + limits.CLOSE_GRACE
         leaving = list(self.connections)
@@ -134,8 +226,8 @@ class App:
         await self._log.close()
         if self._delivery is not None:
             await self._delivery
-        if self.settings.uds is not None:
-            remove_unix_socket(self.settings.uds)
+        if self._listening is not None:
+            self._listening.close()
 
     async def _deliver_all(self) -> None:
         """Wait until all that was appended has been written to who is live: what was acknowledged is sent."""
@@ -157,38 +249,6 @@ def run(settings: Settings) -> int:
 
     Raises SettingsError before anything is started when the settings do not fit together.
     """
-    settings.check()
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_main(settings))
+    from tidings.server import process  # which has an App itself
 
-
-def _loop_factory() -> "type[AbstractEventLoop] | None":
-    """Return uvloop's event loop where it is installed, else None for asyncio's own."""
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    loop: type[AbstractEventLoop] = uvloop.Loop
-    return loop
-
-
-async def _main(settings: Settings) -> int:
-    loop = asyncio.get_running_loop()
-    stop, now = asyncio.Event(), asyncio.Event()
-
-    def stop_or_now() -> None:
-        (now if stop.is_set() else stop).set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop_or_now)
-    app = App(settings, loop)
-    await app.start()
-    # Not a log line: whoever started the server waits for it, whatever the log level.
-    sys.stderr.write(f"tidings: listening on {app.address}\n")
-    sys.stderr.flush()
-    await app.serve_until(stop, now)
-    _log.info("stopped")
-    return 0
+    return process.run(settings)

@@ -18,8 +18,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     `open` allows an address that others can reach, though everyone may then read and publish.
     `origins` are the origins of pages that may connect besides the server's own, like
-    `https://example.org`. `uds` serves on a Unix socket instead of `host` and `port`.
+    `https://example.org`. `static` is a folder whose files are served beside the channels, its index.html
+    at `/`. `uds` serves on a Unix socket instead of `host` and `port`.
     `slow` are rules for readers that are behind, by channel pattern; the first that matches holds.
+    `partitions` is over how many streams the channels of a log in Redis or NATS are split.
+    `workers` are processes that share the work; `connections` is for all of them together.
     Answers about channels that match `public` may be kept by a shared cache for `public_cache` seconds.
     """
 
@@ -30,7 +33,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tls_key: str | None = None
     open: bool = False
     origins: tuple[str, ...] = ()
+    static: str | None = None
     log: str = "memory://"
+    partitions: int = 1
+    workers: int = 1
     log_level: str = "info"
     drain: float | None = None
     connections: int = limits.CONNECTIONS
@@ -50,6 +56,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         for path in (self.tls_cert, self.tls_key):
             if path is not None and not Path(path).is_file():
                 raise SettingsError(f"There is no file {path}.")
+        if self.static is not None and not Path(self.static).is_dir():
+            raise SettingsError(f"There is no folder {self.static}.")
         for origin in self.origins:
             scheme, separator, rest = origin.partition("://")
             if scheme not in ("http", "https") or not separator or not rest or "/" in rest:
@@ -67,11 +75,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             raise SettingsError("--public-cache and --public go together: how long, and which channels.")
         for pattern in (*self.public, *(pattern for pattern, _ in self.slow)):
             compile_pattern(pattern)
+        if self.partitions != 1 and self.log.partition("://")[0] in ("memory", "sqlite"):
+            raise SettingsError("--partitions is for a log that several machines share: redis:// or nats://.")
+        if not 1 <= self.partitions <= limits.PARTITIONS:
+            raise SettingsError(f"--partitions is 1 to {limits.PARTITIONS}, not {self.partitions}.")
+        if not 1 <= self.workers <= limits.WORKERS:
+            raise SettingsError(f"--workers is 1 to {limits.WORKERS}, one for each core; not {self.workers}.")
+        if self.connections < self.workers:
+            raise SettingsError("--connections is for all workers together, and at least one for each.")
         if self.uds is None and not self.open and not is_loopback(self.host):
-            raise SettingsError(
-                f"On {self.host} others can reach the server, and it would let everyone read and publish. "
-                "Say --open if that is meant, or serve on 127.0.0.1 behind a proxy that checks who comes."
-            )
+            raise others_reach(self.host)
+
+
+def others_reach(host: str) -> SettingsError:
+    """Return why the server does not start at `host`."""
+    return SettingsError(
+        f"On {host} others can reach the server, and it would let everyone read and publish. "
+        "Say --open if that is meant, or serve on 127.0.0.1 behind a proxy that checks who comes."
+    )
 
 
 def is_loopback(host: str) -> bool:

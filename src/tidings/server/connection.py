@@ -376,6 +376,16 @@ class Connection(Protocol):
         if not self._closing:
             self._transport.resume_reading()
 
+    def advise(self, advice: dict[str, int]) -> None:
+        """Give the client of an open stream a hint (spec §5.5), where it takes bytes."""
+        if self._streams and self._exchange is not None and not self._paused and not self._closing:
+            self._exchange.advise(advice)
+
+    def send_away(self, reconnect_within_ms: int, code: str) -> None:
+        """End a stream that cannot be served, if it is one; other questions are answered as ever."""
+        if self._streams and self._exchange is not None and not self._closing:
+            self._exchange.drain(reconnect_within_ms, code)
+
     def drain(self, reconnect_within_ms: int) -> bool:
         """The server stops: end what goes on, or close if nothing does.
 
@@ -386,7 +396,7 @@ class Connection(Protocol):
             return True
         if self._exchange is not None:
             self._closes_behind = True
-            return self._exchange.drain(reconnect_within_ms)
+            return self._exchange.drain(reconnect_within_ms, "shutting_down")
         if self._paused or (self._reader is not None and self._reader.in_message):
             return False
         self.finish()

@@ -1,7 +1,8 @@
 """The pages and their files, under a strict Content-Security-Policy; and the browser SDK, /tidings.js.
 
 Owns: which files there are, that nothing runs that is inline or from elsewhere, and that what a
-browser has already is not sent again. Does not own: their content.
+browser has already is not sent again. Does not own: their content,
+and an application's own files (folder.py).
 """
 
 import hashlib
@@ -11,6 +12,7 @@ from importlib.resources.abc import Traversable
 from typing import Final
 
 from tidings.core.errors import Refusal
+from tidings.server.folder import Folder
 from tidings.wire.http import Headers, Response
 
 _TYPES: Final = {
@@ -48,14 +50,20 @@ class Pages:
     """The files under tidings/web, read once at the start: what a request names is only looked up."""
 
     def __init__(self) -> None:
+        self._folder: Folder | None = None
         # By path: the headers that every answer bears, the type, and the content.
         self._files: dict[str, tuple[Headers, str, bytes]] = {}
         root = files("tidings") / "web"
         if root.is_dir():
             self._load(root, "/web/")
-        for path, file in (("/", "/web/index.html"), (_SDK, "/web" + _SDK)):
+        for path, file in (("/", "/web/index.html"), ("/lab", "/web/lab.html"), (_SDK, "/web" + _SDK)):
             if file in self._files:
                 self._files[path] = self._files[file]
+
+    def put_before(self, folder: Folder) -> None:
+        """Have an application's own folder, with its first page for ours."""
+        self._folder = folder
+        self._files.pop("/", None)
 
     def _load(self, folder: Traversable, prefix: str) -> None:
         for entry in folder.iterdir():
@@ -76,6 +84,8 @@ class Pages:
         """
         found = self._files.get(path)
         if found is None:
+            if self._folder is not None:
+                return self._folder.get(path, known)
             raise Refusal("not_found", "There is nothing at this path; channels are under /channels/NAME.")
         headers, kind, body = found
         if known is not None and _tag(body) in known:

@@ -137,6 +137,7 @@ class _Pending:
     def appended(self, receipts: "Future[list[Receipt]]") -> None:
         """The log has answered."""
         if self._gone:
+            receipts.exception()  # looked at, so that nobody says it never was
             return
         try:
             self._carrier.reply(self._told(receipts.result()))
@@ -156,6 +157,9 @@ class _Pending:
         """The publisher went away. What it sent may be kept all the same."""
         self._gone = True
 
+    def advise(self, advice: dict[str, int]) -> None:
+        """Never called: this is no stream."""
+
     def received(self, data: bytes) -> None:
         """Never called: the next request waits in the connection."""
 
@@ -165,6 +169,6 @@ class _Pending:
     def took_again(self) -> None:
         """Nothing is being written."""
 
-    def drain(self, _reconnect_within_ms: int) -> bool:
+    def drain(self, _reconnect_within_ms: int, _code: str) -> bool:
         """The log's answer is awaited first."""
         return False

@@ -89,12 +89,14 @@ class RequestReader:
         "_header_count",
         "_headers",
         "_in_body",
+        "_length",
         "_most_bytes",
         "_parser",
         "_proceed",
         "_question",
         "_questions",
         "_section",
+        "_tail",
         "_target",
         "_upgrades",
         "_wanted",
@@ -114,6 +116,7 @@ class RequestReader:
         self._question: Request | None = None
         self._section = b""  # the header section of the request that is read, where it came in one piece
         self.in_message = False
+        self._tail = b""  # the last bytes of a request that is half-read
         self.begun = 0  # requests whose first byte has come
         self._reset()
 
@@ -125,6 +128,7 @@ class RequestReader:
         self._head_bytes = 0
         self._header_count = 0
         self._in_body = False
+        self._length = 0  # of the body, where the head says it
         self._upgrades = False
 
     @property
@@ -147,15 +151,15 @@ class RequestReader:
                 start = self._cut_known(data, start)
                 if not self._wanted or start == len(data):
                     break
-            # Head by head, so that nothing is parsed that nobody can take yet. What looks like the
-            # end of a head may stand in a body: the parser knows, and pieces are nothing to it.
-            end = data.find(b"\r\n\r\n", start) + 4
-            piece = data[start:end] if end > 3 else data[start:]
-            start += len(piece)
+            end = self._end_of_piece(data, start)
+            whole, end = end > 0, end or len(data)
+            piece = data[start:end]
+            start = end
             if not self.in_message:
                 line = _FIRST_LINE(piece)
-                self._section = b"" if line is None or end <= 3 else piece[line.end() - 2 :]
+                self._section = b"" if line is None or not whole else piece[line.end() - 2 :]
             self._parse(piece)
+            self._tail = (self._tail + piece)[-3:] if self.in_message else b""
             if self.in_message and not self._in_body:
                 # The callbacks count what was complete; this counts a header that never ends.
                 self._head_bytes += len(piece)
@@ -163,6 +167,23 @@ class RequestReader:
         if fresh and start == len(data) and self.begun == begun + 1 and not self.in_message:
             self._remember_question(data)
         return data[start:]
+
+    def _end_of_piece(self, data: bytes, start: int) -> int:
+        """Return where a request may end next, 0 when it is not in `data`.
+
+        Nothing is to be parsed that nobody can take yet, and the parser takes all that it is given: so it is
+        given no more than up to there. What looks like the end of a head may stand in chunks: the parser
+        knows, and pieces are nothing to it.
+        """
+        if self._length:
+            end = start + self._length - len(self._body)
+            return end if end <= len(data) else 0
+        # The end of a head, or of the last chunk, which may have begun in what came before.
+        tail = self._tail
+        if tail and (at := (tail + data[start : start + 3]).find(b"\r\n\r\n")) >= 0:
+            return start + at + 4 - len(tail)
+        at = data.find(b"\r\n\r\n", start)
+        return 0 if at < 0 else at + 4
 
     def _remember_question(self, data: bytes) -> None:
         if self._question is not None:
@@ -296,7 +317,8 @@ class RequestReader:
                 raise Refusal("bad_request", "A request that upgrades the connection has no body.")
             if self._target.partition(b"?")[0] == b"/publish":
                 self._most_bytes = limits.BATCH_BYTES
-            self._check_body(int(headers.get("content-length", 0)))
+            self._length = 0 if "transfer-encoding" in headers else int(headers["content-length"])
+            self._check_body(self._length)
             expected = headers.get("expect")
             if expected is not None and expected.lower() != "100-continue":
                 raise Refusal("expectation_failed", "The only expectation that is met is 100-continue.")

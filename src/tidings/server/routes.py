@@ -13,11 +13,14 @@ from tidings.core.patterns import Rules
 from tidings.hub import Hub
 from tidings.server import guards
 from tidings.server.admin import Admin
+from tidings.server.folder import Folder
 from tidings.server.pages import Pages
 from tidings.server.publish import publish, publish_batch
+from tidings.server.siblings import Gathering
 from tidings.transports import long_polling, polling, sse, web_socket
 from tidings.transports.ask import Ask, AskReader, Transport
 from tidings.transports.carrier import Carrier
+from tidings.wire import http
 from tidings.wire.http import Headers, Request, Response
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from tidings.server.connection import Connection
 
 _CHANNELS: Final = "/channels"
+_SOON: Final = (("Retry-After", "1"),)
 _READ: Final = (("Allow", "GET, HEAD, OPTIONS"),)
 
 
@@ -45,24 +49,32 @@ class Routes:
     """Serves requests, one at a time and at once; what must wait holds the connection.
 
     `allowed_origins` are those of foreign pages that may connect. `max_age` says for how many
-    seconds a shared cache may keep answers about a channel.
+    seconds a shared cache may keep answers about a channel. `static` is an application's own folder.
     """
 
     def __init__(
-        self, app: "App", allowed_origins: frozenset[str], *, loopback: bool, max_age: Rules[float]
+        self,
+        app: "App",
+        allowed_origins: frozenset[str],
+        *,
+        loopback: bool,
+        max_age: Rules[float],
+        static: str | None = None,
     ) -> None:
         self._app = app
         self._allowed_origins = allowed_origins
         self._loopback = loopback
-        self._asks = AskReader(limits.CHANNELS_PER_REQUEST, max_age)
+        self._asks = AskReader(limits.CHANNELS_PER_REQUEST, max_age, app.hub.places.numbering)
         self._pages = Pages()
-        admin = Admin(app)
+        self.admin = admin = Admin(app)
         self._fixed: dict[str, Callable[[], Response]] = {
             "/livez": admin.alive,
             "/readyz": admin.ready,
             "/metrics": admin.metrics,
             "/version": admin.version,
         }
+        if static is not None:
+            self._pages.put_before(Folder(static))
 
     def serve(self, request: Request, connection: "Connection") -> Response | None:
         """Return the answer, or None when a transport has taken over the connection. Raises Refusal."""
@@ -70,7 +82,12 @@ class Routes:
         if meant is not None:
             if meant.cors:
                 connection.add_headers(meant.cors)
-            if meant.answer is None or connection.surplus or self._app.draining:
+            if (
+                meant.answer is None
+                or connection.surplus
+                or self._app.draining
+                or not self._app.hub.arrivals.knows(meant.asked.start)
+            ):
                 return self._ask(request, meant.asked, connection)
             return meant.answer(self._app.hub, meant.asked, connection)
         path = request.path
@@ -84,6 +101,9 @@ class Routes:
             return Response(204, _READ)
         if request.method not in ("GET", "HEAD"):
             raise Refusal("method_not_allowed", "This path is read with GET.", _READ)
+        if path == "/metrics" and self._app.siblings is not None:
+            Gathering(self.admin, self._app.siblings, connection)
+            return None
         fixed = self._fixed.get(path)
         if fixed is not None:
             return fixed()
@@ -113,7 +133,7 @@ class Routes:
         return self._ask(request, asked, connection)
 
     def _ask(self, request: Request, asked: Ask, connection: "Connection") -> Response | None:
-        if connection.surplus or self._app.draining:
+        if connection.surplus or self._app.draining or self._app.deaf:
             turned_away = self._turn_away(asked, connection)
             if turned_away is not None:
                 return turned_away
@@ -129,20 +149,22 @@ class Routes:
         return publish_batch(self._app.hub, request, connection)
 
     def _turn_away(self, asked: Ask, connection: "Connection") -> Response | None:
-        """Turn new readers away while the server stops or is full, each to another moment.
+        """Turn new readers away while the server stops, is full or is deaf, each to another moment.
 
         While it stops, who is connected is served until its turn to leave comes: else all the
         waiters that one message answers would be turned away in the same second.
         """
         streams = asked.transport in (Transport.SSE, Transport.WEB_SOCKET)
         too_many = connection.surplus and self._app.full
-        if not too_many and not (self._app.draining and streams):
+        if not too_many and not ((self._app.draining or self._app.deaf) and streams):
             return None
         connection.close_behind()
         retry_ms = self._app.retry_ms()
         if asked.transport is Transport.SSE:
             return sse.only_retry(retry_ms)
-        code = "shutting_down" if self._app.draining else "too_many_connections"
+        code = "shutting_down" if self._app.draining else "log_unavailable"
+        if too_many:
+            code = "too_many_connections"
         retry_after = (("Retry-After", str(-(-retry_ms // 1000))),)
         raise Refusal(code, "Come back after the seconds in Retry-After.", retry_after)
 
@@ -155,6 +177,16 @@ class Routes:
                 connection.close_behind()
                 return sse.head()
             asked = replace(asked, wait=0.0)  # the head of what there is now
+        if not hub.arrivals.knows(asked.start):
+            held = _Held(self, request, asked, connection)
+            connection.hold(held, 2 * limits.LOG_TIMEOUT)
+            hub.arrivals.reach(asked.start, held.told)
+            return None
+        return self.answer(request, asked, connection)
+
+    def answer(self, request: Request, asked: Ask, connection: "Connection") -> Response | None:
+        """Return what `asked` comes to, from a place that this node knows; see serve."""
+        hub = self._app.hub
         match asked.transport:
             case Transport.POLLING:
                 return polling.answer(hub, asked, connection)
@@ -165,3 +197,62 @@ class Routes:
             case Transport.WEB_SOCKET:
                 web_socket.open_socket(hub, asked, request, connection)
         return None
+
+
+class _Held:
+    """A request whose cursor this node does not know yet; see hub/arrivals.py."""
+
+    __slots__ = ("_asked", "_connection", "_gone", "_request", "_routes")
+
+    def __init__(self, routes: Routes, request: Request, asked: Ask, connection: "Connection") -> None:
+        self._routes = routes
+        self._request = request
+        self._asked = asked
+        self._connection = connection
+        self._gone = False
+
+    def told(self, known: bool) -> None:  # noqa: FBT001  called by position
+        """The node knows by now, or cannot find out."""
+        if self._gone:
+            return
+        self._gone = True
+        connection = self._connection
+        try:
+            if not known:
+                raise Refusal("log_unavailable", "The log cannot be asked; come back.", _SOON)
+            response = self._routes.answer(self._request, self._asked, connection)
+        except Refusal as refusal:
+            if self._asked.transport is Transport.SSE:
+                # Any status but 200 would end a browser's EventSource for good.
+                connection.close_behind()
+                response = sse.only_retry(limits.RETRY_MS)
+            else:
+                if self._asked.transport is Transport.WEB_SOCKET:
+                    connection.close_behind()
+                response = http.refusal(refusal)
+        if response is not None:
+            connection.reply(response)
+
+    def expired(self) -> None:
+        """Never late: whoever waits is told within the log's time."""
+        self.told(False)
+
+    def lost(self) -> None:
+        """The client went away."""
+        self._gone = True
+
+    def drain(self, _reconnect_within_ms: int, _code: str) -> bool:
+        """It is answered first, in a moment."""
+        return False
+
+    def advise(self, advice: dict[str, int]) -> None:
+        """Never called: this is no stream."""
+
+    def received(self, data: bytes) -> None:
+        """Never called: the next request waits in the connection."""
+
+    def pushed_back(self) -> None:
+        """Nothing is being written."""
+
+    def took_again(self) -> None:
+        """Nothing is being written."""

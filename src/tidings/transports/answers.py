@@ -48,10 +48,10 @@ def tell(
 
     With `share` it is given to all who ask the same before the next message.
     """
-    cursor = hub.places.cursor(hub.places.end_of(ask.channels, place, found))
+    cursor = hub.places.cursor(hub.places.end_of(ask.channels, place, found), ask.channels, place.floors)
     hub.stats.delivered += len(found.messages)
     answer = respond(
-        found.messages,
+        hub.places.told(found.messages, ask.channels, place.floors),
         cursor,
         place.gaps,
         more=found.more,

@@ -14,6 +14,7 @@ from typing import Final
 from tidings.core import limits
 from tidings.core.errors import Refusal
 from tidings.core.names import split_channels
+from tidings.core.numbering import ONE_LOG, Numbering
 from tidings.core.patterns import Rules
 from tidings.core.start import After, Earliest, Now, RewindCount, RewindTime, Start
 from tidings.wire import cursor as cursors
@@ -57,11 +58,12 @@ class AskReader:
     """Reads what requests ask; what many ask alike is read once.
 
     `most_channels` bounds one question. `max_age` says for how many seconds a shared cache may keep
-    answers about a channel.
+    answers about a channel, `numbering` what a cursor of the log looks like.
     """
 
-    def __init__(self, most_channels: int, max_age: Rules[float]) -> None:
+    def __init__(self, most_channels: int, max_age: Rules[float], numbering: Numbering = ONE_LOG) -> None:
         self._most_channels = most_channels
+        self._numbering = numbering
         self._max_age = max_age
         self._known: dict[tuple[str | None, ...], Ask] = {}
 
@@ -75,7 +77,7 @@ class AskReader:
         key = (request.target, *(headers.get(name) for name in _HEADERS))
         asked = self._known.get(key)
         if asked is None:
-            asked = _read(request, names, self._most_channels, self._max_age)
+            asked = _read(request, names, self._most_channels, self._max_age, self._numbering)
             if sum(len(text) for text in key if text is not None) <= 512:
                 if len(self._known) >= _REMEMBERED:
                     self._known.clear()
@@ -87,12 +89,14 @@ _HEADERS: Final = ("accept", "if-none-match", "last-event-id", "prefer", "upgrad
 _REMEMBERED: Final = 4_000  # questions
 
 
-def _read(request: Request, names: str, most_channels: int, max_age: Rules[float]) -> Ask:
+def _read(
+    request: Request, names: str, most_channels: int, max_age: Rules[float], numbering: Numbering
+) -> Ask:
     transport = choose(request)
     query = request.query
     if not names and transport is not Transport.WEB_SOCKET:
         raise Refusal("bad_channel", "Name a channel: /channels/NAME. Only a WebSocket may begin with none.")
-    start = read_start(query, request.headers.get("last-event-id"))
+    start = read_start(query, request.headers.get("last-event-id"), partitioned=numbering.partitioned)
     if (
         isinstance(start, After)
         and start.cursor is None
@@ -101,6 +105,7 @@ def _read(request: Request, names: str, most_channels: int, max_age: Rules[float
         # On a stream this becomes a gap: a 4xx would end a browser's EventSource for good.
         raise Refusal("bad_cursor", "`after` takes a cursor that the server gave, or `earliest`.")
     channels = split_channels(names, most_channels) if names else ()
+    numbering.check(channels)
     return Ask(
         channels=channels,
         start=start,
@@ -141,21 +146,23 @@ def choose(request: Request) -> Transport:
     return Transport.POLLING
 
 
-def read_start(query: Mapping[str, str], last_event_id: str | None = None) -> Start:
+def read_start(
+    query: Mapping[str, str], last_event_id: str | None = None, *, partitioned: bool = False
+) -> Start:
     """Return where to begin. `last_event_id` wins over the query: a browser sends it when it comes back."""
     if last_event_id:
-        return after(last_event_id)
+        return after(last_event_id, partitioned=partitioned)
     if "after" in query:
         text = query["after"]
-        return Earliest() if text == "earliest" else after(text)
+        return Earliest() if text == "earliest" else after(text, partitioned=partitioned)
     if "rewind" in query:
         return rewind(query["rewind"])
     return Now()
 
 
-def after(text: str) -> After:
+def after(text: str, *, partitioned: bool = False) -> After:
     """Return the start behind the cursor `text`, which need not be one."""
-    cursor = cursors.decode(text)
+    cursor = cursors.decode(text, partitioned=partitioned)
     if cursor is None:
         # What is told back in a gap: short, and printable ASCII.
         text = "".join(c if " " < c <= "~" else "?" for c in text[: limits.CURSOR_BYTES])

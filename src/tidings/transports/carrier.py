@@ -26,9 +26,13 @@ class Exchange(Protocol):
     def lost(self) -> None:
         """The connection is gone. Nothing of the exchange may remain."""
 
-    def drain(self, reconnect_within_ms: int) -> bool:
-        """The server stops: end, and tell the client to come back within this time.
+    def advise(self, advice: dict[str, int]) -> None:
+        """Give the client a hint (spec §5.5). Only called on an open stream that takes bytes."""
 
+    def drain(self, reconnect_within_ms: int, code: str) -> bool:
+        """The server stops, or cannot serve it: end, and tell the client to come back within this time.
+
+        `code` says why: `shutting_down`, `moved` or `log_unavailable`.
         Returns False, and does nothing, while something is still to be written or awaited.
         """
 

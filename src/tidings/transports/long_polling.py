@@ -7,15 +7,17 @@ Waiters at the same place are one cohort: one answer is rendered, and written to
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from tidings.core import limits
 from tidings.core.message import Gap, Message
+from tidings.core.start import Now
 from tidings.hub import Cohort, Hub, Subscriber
 from tidings.transports.answers import Answer, look, preference, respond, tell, tell_shared
-from tidings.transports.ask import Ask
+from tidings.transports.ask import Ask, after
 from tidings.transports.carrier import Carrier
+from tidings.wire import cursor as cursors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,8 +34,7 @@ class _SharedAnswer:
         while end < len(ms) and end < self.limit and (end == 0 or room >= len(ms[end].data)):
             room -= len(ms[end].data)
             end += 1
-        last = ms[end - 1]
-        cursor = f"{last.epoch}-{last.position}"
+        cursor = cursors.of(ms[end - 1])
         more = end < len(ms)
         return respond(ms[:end], cursor, more=more, max_age=self.max_age, headers=preference(self.wait))
 
@@ -90,21 +91,24 @@ class LongPoll(Subscriber):
         if answer is not None:
             self._carrier.reply(answer)
         else:
-            self._look_again()
+            # It has waited at `position`: what it asks "from now on" is from there on.
+            stood = self._hub.places.cursor(self.position, self.channels)
+            start = after(stood, partitioned=self._hub.places.partitioned)
+            self._answer(replace(self._ask, start=start) if isinstance(self._ask.start, Now) else self._ask)
 
-    def _look_again(self) -> None:
+    def _answer(self, ask: Ask) -> None:
         """Answer with what there is now, which may be nothing."""
-        place, found = look(self._hub, self._ask)
-        headers = preference(self._ask.wait)
+        place, found = look(self._hub, ask)
+        headers = preference(ask.wait)
         # Not shared: who asks the same again is to wait.
-        self._carrier.reply(tell(self._hub, self._ask, place, found, share=False, headers=headers))
+        self._carrier.reply(tell(self._hub, ask, place, found, share=False, headers=headers))
 
     def expired(self) -> None:
         """The deadline: an empty answer, and the client asks again."""
         self._hub.unsubscribe(self)
-        self._look_again()
+        self._answer(self._ask)
 
-    def drain(self, _reconnect_within_ms: int) -> bool:
+    def drain(self, _reconnect_within_ms: int, _code: str) -> bool:
         """An answer now: the next question goes to the next server."""
         self.expired()
         return True
@@ -112,6 +116,9 @@ class LongPoll(Subscriber):
     def lost(self) -> None:
         """The client went away: nothing was consumed."""
         self._hub.unsubscribe(self)
+
+    def advise(self, advice: dict[str, int]) -> None:
+        """Never called: this is no stream."""
 
     def received(self, data: bytes) -> None:
         """Never called: the next request waits in the connection."""

@@ -56,7 +56,7 @@ class EventStream(Subscriber):
 
     def begin(self, head: Response, place: Place) -> None:
         """Say where the stream begins, tell what is lost, and let the hub write the rest."""
-        resumed = self._hub.places.cursor(place.position)
+        resumed = self._hub.places.cursor(place.position, self.channels, place.floors)
         first = event_stream.opening(place.cursor, self.channels, resumed, limits.RETRY_MS)
         if place.gaps:
             first += event_stream.gaps(place.gaps, resumed)
@@ -96,13 +96,22 @@ class EventStream(Subscriber):
         self._carrier.timer(limits.COMMENT_EVERY)
         self._hub.resume(self)
 
-    def drain(self, reconnect_within_ms: int) -> bool:
+    def advise(self, advice: dict[str, int]) -> None:
+        """Give the client a hint."""
+        self._carrier.write(event_stream.event("advice", advice))
+
+    def drain(self, reconnect_within_ms: int, code: str) -> bool:
         """Say when to come back, and end; not before all that was published is written."""
+        if code == "moved" and self.paused:
+            # Of what it is not taking, nothing more is true here.
+            self._hub.unsubscribe(self)
+            self._carrier.abort()
+            return True
         if self._hub.is_behind(self):
             return False
         self._hub.unsubscribe(self)
-        self._carrier.write(event_stream.event("advice", {"reconnect_within_ms": reconnect_within_ms}))
-        self._end("shutting_down", "The server is shutting down; come back.", randrange(reconnect_within_ms))  # noqa: S311  jitter, not a secret
+        self.advise({"reconnect_within_ms": reconnect_within_ms})
+        self._end(code, f"{CODES[code].title}: come back.", randrange(reconnect_within_ms))  # noqa: S311  jitter, not a secret
         return True
 
     def _end(self, code: str, reason: str, retry_ms: int) -> None:

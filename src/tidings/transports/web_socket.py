@@ -5,10 +5,12 @@ two to four bytes of framing a message, and the client speaks on the same connec
 
 The handshake and inbound frames are the websockets library's, sans I/O; outbound messages are
 rendered once and shared. The library's parser is made when bytes arrive and given back when nothing
-is half-read, so that an idle connection holds none.
+is half-read, so that an idle connection holds none. Whole commands need none: they are cut out by hand,
+and whatever is not exactly one is the library's.
 """
 
 from asyncio import Future
+from collections.abc import Callable
 from types import GeneratorType
 from typing import Final
 
@@ -31,6 +33,7 @@ from tidings.wire.publication import Publication
 # What is parsed at once: 256 KiB of two-byte frames would become 40 MB of objects.
 _SLICE: Final = 4096
 _NO_FRAMES: Final[list[Frame]] = []  # shared by all that are idle; never added to
+_ASK_AGAIN: Final = "The log cannot be asked where that cursor stands; ask again in a moment."
 _IN_FLIGHT: Final = 64  # publishes that the log has not answered; beyond it nothing more is read
 
 
@@ -53,6 +56,7 @@ class WebSocket(Subscriber):
         "_fragments",
         "_frames",
         "_heard_at",
+        "_held",
         "_hub",
         "_in_flight",
         "_partial",
@@ -75,13 +79,14 @@ class WebSocket(Subscriber):
         self._empty_fragments = 0
         self._errors = 0
         self._in_flight = 0
+        self._held = False
         self._pinged = False
         self._heard_at = hub.now()
         self._ended = False
 
     def begin(self, head: Response, place: Place) -> None:
         """Say where the connection begins, tell what is lost, and let the hub write the rest."""
-        resumed = self._hub.places.cursor(place.position)
+        resumed = self._hub.places.cursor(place.position, self.channels, place.floors)
         first = web_socket.say("ready", {"cursor": place.cursor or resumed, "channels": list(self.channels)})
         self._carrier.timer(limits.PING_EVERY)
         if place.gaps:
@@ -98,14 +103,31 @@ class WebSocket(Subscriber):
         if self._protocol is None:
             if _is_lone_pong(data):
                 return
+            data = self._cut(data)
+            if not data or self._ended:
+                return
             self._protocol = Protocol(Side.SERVER, max_size=limits.MESSAGE_BYTES)
         self._unread += data
         self._read_on()
 
+    def _cut(self, data: bytes) -> bytes:
+        """Obey the whole text frames that `data` begins with, and return the rest.
+
+        Only while nothing is half-read: then what comes is the beginning of a frame.
+        """
+        at = 0
+        while not self._ended and not self.paused and not self._held:
+            frame = web_socket.whole_text(data, at)
+            if frame is None:
+                break
+            payload, at = frame
+            self._text(payload)
+        return data[at:] if at else data
+
     def _read_on(self) -> None:
         """Obey what has come, until it is all done or answers are not being read."""
         protocol = self._protocol
-        while protocol is not None and not self._ended and not self.paused:
+        while protocol is not None and not self._ended and not self.paused and not self._held:
             if self._frames:
                 self._frame(self._frames.pop(0))
                 continue
@@ -121,6 +143,9 @@ class WebSocket(Subscriber):
                     protocol.data_to_send()
                 self._frames = [event for event in protocol.events_received() if isinstance(event, Frame)]
             else:
+                if self._partial is None and _is_between_frames(protocol):
+                    self._protocol = None
+                    self._frames = _NO_FRAMES
                 return
 
     def _frame(self, frame: Frame) -> None:
@@ -191,17 +216,46 @@ class WebSocket(Subscriber):
             raise Refusal(
                 "too_many_channels", f"One connection hears at most {limits.CHANNELS_PER_REQUEST} channels."
             )
+        self._hub.places.numbering.check(channels)
         new = tuple(channel for channel in names if channel not in self.channels)
         if not new:
-            cursor = self._hub.places.cursor(self._hub.written(self))
+            cursor = self._hub.places.cursor(self._hub.written(self), channels)
             self._say("ok", {"channels": list(channels), "cursor": cursor}, ref)
             return
-        place = self._hub.places.locate(new, _start(asked))
+        start = _start(asked, partitioned=self._hub.places.partitioned)
+        if not self._hub.arrivals.knows(start):
+            self._wait_for(start, lambda: self._listen(channels, new, start, ref), ref)
+            return
+        self._listen(channels, new, start, ref)
+
+    def _wait_for(self, start: Start, go_on: Callable[[], None], ref: msgspec.Raw | None) -> None:
+        """Go on when this node knows `start`. Nothing else is obeyed until then: answers keep their order."""
+        self._held = True
+        self._carrier.pause_reading()
+
+        def told(known: bool) -> None:  # noqa: FBT001  called by position
+            self._held = False
+            if self._ended:
+                return
+            if known:
+                go_on()
+            else:
+                self._say("error", envelope.problem(CODES["log_unavailable"], _ASK_AGAIN), ref)
+            self._read_on()
+            if not self._ended and not self.paused and not self._held and self._in_flight < _IN_FLIGHT:
+                self._carrier.resume_reading()
+
+        self._hub.arrivals.reach(start, told)
+
+    def _listen(
+        self, channels: tuple[str, ...], new: tuple[str, ...], start: Start, ref: msgspec.Raw | None
+    ) -> None:
+        place = self._hub.places.locate(new, start)
         position = min(place.position, self._hub.written(self)) if self.channels else place.position
         # The gaps first: a client that was cut behind the `ok` would hold a cursor that hides them.
-        told = web_socket.gaps(place.gaps, self._hub.places.cursor(place.position))
+        told = web_socket.gaps(place.gaps, self._hub.places.cursor(place.position, new))
         ok = web_socket.say(
-            "ok", {"channels": list(channels), "cursor": self._hub.places.cursor(position)}, ref
+            "ok", {"channels": list(channels), "cursor": self._hub.places.cursor(position, channels)}, ref
         )
         self._carrier.write(told + ok)
         self._hub.change_channels(self, channels, place)
@@ -218,14 +272,14 @@ class WebSocket(Subscriber):
 
     def _published_later(self, receipts: "Future[list[Receipt]]", ref: msgspec.Raw | None) -> None:
         self._in_flight -= 1
-        if self._in_flight == _IN_FLIGHT - 1 and not self.paused:
+        if self._in_flight == _IN_FLIGHT - 1 and not self.paused and not self._held:
             self._carrier.resume_reading()
         self._published(receipts, ref)
 
     def _published(self, receipts: "Future[list[Receipt]]", ref: msgspec.Raw | None) -> None:
+        error = receipts.exception()
         if self._ended:
             return
-        error = receipts.exception()
         if error is None:
             self._say("ok", envelope.receipt(receipts.result()[0]), ref)
         elif isinstance(error, Refusal):
@@ -256,9 +310,6 @@ class WebSocket(Subscriber):
             # It has spoken, so it is there: no ping is needed yet.
             self._carrier.timer(limits.PING_EVERY - silence)
         else:
-            if self._protocol is not None and _is_between_frames(self._protocol) and self._partial is None:
-                self._protocol = None
-                self._frames = _NO_FRAMES
             self._pinged = True
             self._carrier.timer(limits.PONG_GRACE)
             self._carrier.write(web_socket.PING)
@@ -274,16 +325,25 @@ class WebSocket(Subscriber):
         self._carrier.write(web_socket.close(code, reason))
         self._end()
 
-    def drain(self, reconnect_within_ms: int) -> bool:
+    def advise(self, advice: dict[str, int]) -> None:
+        """Give the client a hint."""
+        self._say("advice", dict(advice))
+
+    def drain(self, reconnect_within_ms: int, code: str) -> bool:
         """Say when to come back, and close; not before all that was published is written."""
-        if self._hub.is_behind(self) or self._in_flight:
+        if code == "moved" and self.paused:
+            # Of what it is not taking, nothing more is true here.
+            self._hub.unsubscribe(self)
+            self._carrier.abort()
+            return True
+        # Nothing may be carried into another life: a channel added now would move the cursor past the gap.
+        if code != "moved" and (self._hub.is_behind(self) or self._in_flight):
             return False
         self._hub.unsubscribe(self)
-        self._say("advice", {"reconnect_within_ms": reconnect_within_ms})
-        self._say(
-            "end", {"code": CODES["shutting_down"].close, "reason": "The server is shutting down; come back."}
-        )
-        self._close(CODES["shutting_down"].close, "shutting down")
+        self.advise({"reconnect_within_ms": reconnect_within_ms})
+        close = CODES[code].close
+        self._say("end", {"code": close, "reason": f"{CODES[code].title}: come back."})
+        self._close(close, code.replace("_", " "))
         return True
 
     def pushed_back(self) -> None:
@@ -303,7 +363,7 @@ class WebSocket(Subscriber):
         self._carrier.timer(limits.PING_EVERY)
         self._hub.resume(self)
         self._read_on()
-        if self._in_flight < _IN_FLIGHT and not self.paused:
+        if self._in_flight < _IN_FLIGHT and not self.paused and not self._held:
             self._carrier.resume_reading()
 
     def lost(self) -> None:
@@ -312,9 +372,9 @@ class WebSocket(Subscriber):
         self._hub.unsubscribe(self)
 
 
-def _start(asked: web_socket.Subscribe) -> Start:
+def _start(asked: web_socket.Subscribe, *, partitioned: bool) -> Start:
     if asked.after is not None:
-        return Earliest() if asked.after == "earliest" else after(asked.after)
+        return Earliest() if asked.after == "earliest" else after(asked.after, partitioned=partitioned)
     return Now() if asked.rewind is None else rewind(asked.rewind)
 
 

@@ -51,9 +51,7 @@ def message(m: Message) -> bytes:
         # character (a quote, a backslash) that JSON escapes.
         event = f',"event":"{m.event}"' if m.event is not None else ""
         key = f',"key":{_encode(m.key).decode()}' if m.key is not None else ""
-        head = (
-            f'{{"id":"{m.epoch}-{m.position}","channel":"{m.channel}","time":{m.time_ms}{event}{key},"data":'
-        )
+        head = f'{{"id":"{cursors.of(m)}","channel":"{m.channel}","time":{m.time_ms}{event}{key},"data":'
         rendered = m.envelope = b"%b%b}" % (head.encode(), m.data)
     return rendered
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tidings.core.message import Gap, Message
+from tidings.wire import cursor as cursors
 from tidings.wire import envelope
 
 COMMENT: Final = b":\n\n"
@@ -26,7 +27,7 @@ def message(m: Message) -> bytes:
         if b"\n" in data or b"\r" in data:
             data = data.translate(_ONE_LINE)
         event = f"event: {m.event}\n" if m.event is not None else ""
-        rendered = b"id: %b-%d\n%bdata: %b\n\n" % (m.epoch.encode(), m.position, event.encode(), data)
+        rendered = b"id: %b\n%bdata: %b\n\n" % (cursors.of(m).encode(), event.encode(), data)
         m.event_stream = rendered
     return rendered
 

@@ -1,0 +1,22 @@
+"""Every test that takes `home`, or `log`, runs once for each kind of log."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from logs.homes import HOMES, Home
+from tidings.logs import Log
+
+
+@pytest.fixture(params=HOMES)
+async def home(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Home]:
+    async with HOMES[request.param](tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def log(home: Home) -> AsyncIterator[Log]:
+    opened = await home.open()
+    yield opened
+    await opened.close()
