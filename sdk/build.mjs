@@ -32,9 +32,9 @@ const joined = await build({
 const { code } = await minify(joined.outputFiles[0].text, {
   ecma: 2020,
   module: true,
-  compress: { ecma: 2020, passes: 3, unsafe: true, unsafe_arrows: true, pure_getters: true, inline: 0, unsafe_comps: true, unsafe_math: true, booleans_as_integers: true },
+  compress: { ecma: 2020, passes: 4, unsafe: true, unsafe_arrows: true, pure_getters: true, inline: 0, unsafe_comps: true, unsafe_math: true, conditionals: false, booleans_as_integers: true },
   mangle: { properties: { builtins: true, regex: new RegExp(`^(${internalNames(folder).join("|")})$`) } },
-  format: { preamble: "// Tidings, from sdk/src" },
+  format: { preamble: "// Tidings" },
 });
 const file = elsewhere ?? fileURLToPath(new URL("../src/tidings/web/tidings.js", import.meta.url));
 mkdirSync(dirname(file), { recursive: true });

@@ -2,6 +2,7 @@
 //
 // Invariant: it is subscribed to as long as somebody listens, by `on` or by an iterator.
 
+import type { Outbox } from "./outbox.ts";
 import type { Gap, Message, PublishOptions, Receipt } from "./types.ts";
 
 export interface Channel<T = unknown> extends AsyncIterable<Message<T>> {
@@ -26,16 +27,10 @@ export interface Ear {
   end?(): void;
 }
 
-export interface Host {
-  listen(tell: Tell): void;
-  leave(): void;
-  publish(data: unknown, options: PublishOptions): Promise<Receipt>;
-  /** The most that an iterator holds. */
-  most: number;
-}
-
-/** `ears` are those who listen. */
-export function openChannel(name: string, ears: Set<Ear>, { listen, leave, publish, most }: Host): Channel {
+/**
+ * `ears` are those who listen; `seat` is told of the first and, without `tell`, of the last. An iterator holds `most`.
+ */
+export function openChannel(name: string, ears: Set<Ear>, publish: Outbox["publish"], most: number, seat: (tell?: Tell) => void): Channel {
   const tell: Tell = (kind, what) => {
     for (const ear of [...ears]) {
       try {
@@ -50,10 +45,10 @@ export function openChannel(name: string, ears: Set<Ear>, { listen, leave, publi
   };
 
   function add(ear: Ear): () => void {
-    if (!ears.size) listen(tell);
+    if (!ears.size) seat(tell);
     ears.add(ear);
     return () => {
-      if (ears.delete(ear) && !ears.size) leave();
+      if (ears.delete(ear) && !ears.size) seat();
     };
   }
 
@@ -64,7 +59,7 @@ export function openChannel(name: string, ears: Set<Ear>, { listen, leave, publi
       if (event === "gap") return add({ gap: then });
       return add({ event: event as string, message: (message) => message.event === event && then(message as never) });
     },
-    publish: (data, options = {}) => publish(data, options),
+    publish: (data, options = {}) => publish(name, data, options),
     [Symbol.asyncIterator]() {
       let held: Message[] = [];
       let after = "";

@@ -3,7 +3,7 @@
 import { openChannel } from "./channel.ts";
 import type { Channel, Ear } from "./channel.ts";
 import { openInbox } from "./inbox.ts";
-import { openNotes } from "./notes.ts";
+import { note } from "./notes.ts";
 import { openOutbox } from "./outbox.ts";
 import { Moment, watch } from "./page.ts";
 import { settle } from "./settings.ts";
@@ -45,36 +45,34 @@ export function openClient(address: string | URL | undefined, options: Options):
   const listening = (): Ear[] => [...channels.values()].flatMap(({ ears }) => [...ears]);
   const settings = settle(address, options, () => listening().map(({ event = "message" }) => event));
   const { url, persist, bufferMessages = 1000 } = settings;
-  const tried = openNotes();
-  const told = openNotes();
+  const tried: string[] = [];
+  const told: string[] = [];
   const inbox = openInbox();
   const { seats } = inbox;
   const outbox = openOutbox(settings);
   const listeners = new Set<(state: State) => void>();
   let state: State = { name: "idle", reason: "" };
   let source: Source | undefined;
-  let saved: Record<string, string> = {};
+  let saved: Record<string, Start> = {};
   let saving: ReturnType<typeof setTimeout> | undefined;
   let closed = false;
-
-  const want = (): void => source?.want();
 
   function save(): void {
     clearTimeout(saving);
     saving = undefined;
     if (!persist) return;
-    const seen = { ...saved };
-    for (const [name, seat] of seats) if (!seat.start && seat.seen) seen[name] = seat.seen;
-    kept("sessionStorage", url, [inbox.cursor, seen]);
+    const starts = { ...saved };
+    for (const [name, { start }] of seats) starts[name] = start ?? { after: inbox.stand! };
+    kept("sessionStorage", url, [inbox.stand, starts]);
   }
 
   function show(next: State): void {
     state = next;
-    told.add(`state ${next.name} ${next.reason}`);
-    for (const then of [...listeners]) then(next);
+    note(told, `state ${next.name} ${next.reason}`);
+    listeners.forEach((then) => then(next));
   }
 
-  if (persist) [inbox.cursor, saved] = kept<[string | null, Record<string, string>]>("sessionStorage", url) ?? [null, {}];
+  if (persist) [inbox.stand, saved] = kept<[string | null, Record<string, Start>]>("sessionStorage", url) ?? [null, {}];
   const unwatch = watch((moment) => {
     if (moment === Moment.Suspend) {
       save();
@@ -88,8 +86,8 @@ export function openClient(address: string | URL | undefined, options: Options):
       if (next) show(next);
       if (!item) return;
       const { message, gap } = item;
-      if (message) told.add(`message ${message.id} ${message.channel}`);
-      if (gap) told.add(JSON.stringify({ gap }));
+      if (message) note(told, `message ${message.id} ${message.channel}`);
+      if (gap) note(told, JSON.stringify({ gap }));
       inbox.take(item);
       if (persist) saving ??= setTimeout(save, SAVE_MS);
     });
@@ -99,24 +97,16 @@ export function openClient(address: string | URL | undefined, options: Options):
     get state() {
       return state;
     },
-    channel<T>(name: string, start: Start = {}) {
-      if (!/^[\w.~:-]{1,200}$/.test(name)) throw new TypeError("not a channel name: " + name);
+    channel<T>(name: string, start?: Start | null) {
+      if (!/^[\w.~:-]{1,200}$/.test(name)) throw new TypeError("no channel name: " + name);
       let found = channels.get(name);
       if (!found) {
         const ears = new Set<Ear>();
-        const channel = openChannel(name, ears, {
-          listen(tell) {
-            const seen = saved[name];
-            delete saved[name];
-            seats.set(name, { tell, seen, start: seen ? undefined : start });
-            want();
-          },
-          leave() {
-            seats.delete(name);
-            want();
-          },
-          publish: (data, how) => outbox.publish(name, data, how),
-          most: bufferMessages,
+        const channel = openChannel(name, ears, outbox.publish, bufferMessages, (tell) => {
+          if (tell) seats.set(name, { tell, start: saved[name] ?? start ?? {} });
+          else seats.delete(name);
+          delete saved[name];
+          source?.wants();
         });
         channels.set(name, (found = { channel, ears }));
       }
@@ -129,11 +119,11 @@ export function openClient(address: string | URL | undefined, options: Options):
     explain: () => ({
       state,
       role: source?.role() ?? "alone",
-      cursor: inbox.cursor,
+      cursor: inbox.stand,
       channels: [...seats.keys()],
       began: [...seats].flatMap(([name, { start }]) => (start ? [] : name)),
-      tried: tried.list(),
-      told: told.list(),
+      tried: [...tried],
+      told: [...told],
     }),
     close() {
       closed = true;

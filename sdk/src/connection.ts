@@ -4,12 +4,12 @@
 // rules (place.ts), what an application has had (inbox.ts).
 // Invariant: items are told in the order in which they came, each with the cursor behind it.
 
-import { had } from "./cursor.ts";
-import { CutError } from "./http.ts";
-import { openMachine } from "./machine.ts";
-import type { Notes } from "./notes.ts";
+import { further, had } from "./cursor.ts";
+import { begun, Do, On, step } from "./machine.ts";
+import type { Cut, Effect, Event } from "./machine.ts";
+import { note } from "./notes.ts";
 import { Moment } from "./page.ts";
-import { NOW, Place } from "./place.ts";
+import { NOW, openPlace } from "./place.ts";
 import { same } from "./same.ts";
 import type { Settings } from "./settings.ts";
 import { remember, remembered } from "./storage.ts";
@@ -37,7 +37,7 @@ export type Listener = (what: { item?: Item | undefined; state?: State | undefin
 
 export interface Connection {
   /** A tab wants these channels, and no others; `cursor`: it has had all up to there. None: it is gone. */
-  want(who: string, wants?: Wants, cursor?: string | null): void;
+  wants(who: string, wants?: Wants, cursor?: string | null): void;
   /** Something happened to the page. */
   moment(moment: Moment): void;
   /** Says nothing more. */
@@ -50,52 +50,64 @@ export interface Connection {
  */
 export function openConnection(
   { url, transports, tokens, events }: Settings,
-  notes: Notes,
+  notes: string[],
   listener: Listener,
   state: State,
   cursor: string | null,
   hidden: () => boolean,
 ): Connection {
-  const place = new Place();
+  const place = openPlace(cursor);
   const { starts } = place;
   const wanted = new Map<string, Wants>();
   const lines = new Map<number, Line>();
-  const timers = new Map<number, ReturnType<typeof setTimeout>>();
+  const timers: Record<number, ReturnType<typeof setTimeout>> = {};
   let heardAt = 0;
   let advised = POLL_MS;
   let renewing = false;
-  let isWanted = false;
-  place.cursor = cursor;
 
-  const renew = (id: number): void => lines.get(id)?.renew?.();
-  const machine = openMachine(transports, Math.max(0, transports.indexOf(remembered(url) as TransportName)), state, {
-    now: Date.now,
-    chance: Math.random,
-    hidden,
-    offline: () => globalThis.navigator?.onLine === false,
-    open,
-    close(id) {
-      lines.get(id)?.close();
-      lines.delete(id);
-    },
-    renew,
-    ready: (transport) => remember(url, transport),
-    note: notes.add,
-    timer(timer, ms, then) {
-      clearTimeout(timers.get(timer));
-      if (then) timers.set(timer, setTimeout(then, ms));
-    },
-    refresh: () =>
-      void tokens.refresh().then(
-        () => machine.token(),
-        (error: unknown) => machine.token("no token: " + error),
-      ),
-    show: (state) => listener({ state }),
-  });
+  let machine = begun(transports, Math.max(0, transports.indexOf(remembered(url) as TransportName)), state);
+
+  function run(effect: Effect): void {
+    switch (effect[0]) {
+      case Do.Open:
+        return open(effect[1], effect[2]);
+      case Do.Close:
+        lines.get(effect[1])?.close();
+        lines.delete(effect[1]);
+        return;
+      case Do.Renew:
+        return lines.get(effect[1])?.renew?.();
+      case Do.Remember:
+        note(notes, effect[1] + " is ready");
+        return remember(url, effect[1]);
+      case Do.Note:
+        return note(notes, effect[1]);
+      case Do.Timer:
+        clearTimeout(timers[effect[1]]);
+        if (effect[3]) timers[effect[1]] = setTimeout(happened, effect[2], ...effect[3]);
+        return;
+      case Do.Refresh:
+        return void tokens.refresh().then(
+          () => happened(On.Token),
+          (error: unknown) => happened(On.Token, "no token: " + error),
+        );
+      case Do.Show:
+        listener({ state: effect[1] });
+    }
+  }
+
+  /** Tell the machine what happens, and do what it says. */
+  function happened(...event: Event): void {
+    const world = { clock: Date.now(), chance: Math.random(), hidden: hidden(), offline: globalThis.navigator?.onLine === false };
+    const [next, effects] = step(machine, event, world);
+    machine = next;
+    effects.forEach(run);
+  }
 
   function open(id: number, transport: TransportName): void {
     const controller = new AbortController();
     const { signal } = controller;
+    note(notes, "trying " + transport);
     const line: Line = {
       place,
       signal,
@@ -103,77 +115,79 @@ export function openConnection(
       events,
       url(names, parameters) {
         const given = Object.entries(parameters).filter(([, value]) => value != null) as [string, string][];
-        return url + ["channels", ...(names[0] ? [names] : [])].join("/") + "?" + new URLSearchParams(given);
+        return url + "channels" + (names[0] ? "/" + names : "") + "?" + new URLSearchParams(given);
       },
       token: tokens.get,
-      opened: () => machine.opened(id),
+      opened: () => happened(On.Opened, id),
       heard() {
         heardAt = Date.now();
-        machine.heard(id);
+        happened(On.Heard, id);
       },
       tell(frame, aside) {
         if (signal.aborted) return;
+        line.heard();
         const { message, gap, advice, at } = frame;
         if (!aside) {
-          place.take(frame);
-          if (machine.live?.id !== id) machine.ready(id);
+          // Two connections at a switch tell the same, and with partitions each in an order of its own.
+          if (place.take(frame)) return;
+          if (machine.live !== id) happened(On.Ready, id);
         }
-        line.heard();
         if (advice) {
           advised = advice.poll_ms ?? advised;
-          machine.advice(advice);
+          happened(On.Advice, advice);
         }
-        if (message || gap || at) tell({ message, gap });
+        if (message || gap || at) tell({ message, gap, start: aside });
       },
-      began(group, at) {
-        const some = place.began(group);
-        place.cursor ??= at;
-        if (some) tell({ began: { names: group.names, at } });
+      answered(group, at, more) {
+        // Who asks for the same from now on is to be told what was told of it already.
+        const next = more ? { after: at } : undefined;
+        const start = place.answered(group, next);
+        // Another node may have answered, that has not come so far.
+        if (!next) place.stand = further(place.stand, at, true);
+        if (start) tell({ began: { names: group.names, at }, start, next });
       },
       advised: () => advised,
     };
-    place.move(place.cursor);
+    place.move(place.stand);
     lines.set(id, line);
     TRANSPORTS[transport](line).catch((error: unknown) => {
-      if (!signal.aborted) machine.cut(id, error instanceof CutError ? error.cut : { reason: String(error) });
+      if (!signal.aborted) happened(On.Cut, id, (error as Cut).why ? (error as Cut) : { why: String(error) });
     });
   }
 
   function tell(item: Omit<Item, "cursor">): void {
-    listener({ item: { ...item, cursor: place.cursor } });
+    listener({ item: { ...item, cursor: place.stand } });
   }
 
   /** A channel is wanted from `start` on; return whether that changes what is to be asked for. */
-  function add(name: string, start: Start | null, after: string | null): boolean {
-    const waiting = starts.get(name);
-    const here = place.cursor;
-    if (!waiting) {
+  function add(name: string, start: Start | undefined, after: string | null): boolean {
+    const known = starts.get(name);
+    const waiting = known ?? [];
+    const here = place.stand;
+    if (!known) {
       // Who has begun goes on behind its own cursor.
       start ??= after ? { after } : {};
-      starts.set(name, start.after === here ? [] : [start]);
-      return true;
+      starts.set(name, waiting);
     }
     if (!start || waiting.some((one) => same(one, start))) return false;
-    if (!waiting.length && (same(start, NOW) || had(start.after, here!))) {
-      tell({ began: { names: [name], at: here! } });
-      return false;
-    }
-    waiting.push(start);
-    return true;
+    const isHere = known ? !waiting[0] && (same(start, NOW) || had(start.after, here!)) : start.after === here;
+    if (isHere) tell({ began: { names: [name], at: here! }, start });
+    else waiting.push(start);
+    return !known || !isHere;
   }
 
   return {
-    want(who, wants, after = null) {
+    wants(who, wants, after = null) {
       let changed = false;
       if (wants) wanted.set(who, wants);
       else wanted.delete(who);
       for (const name of starts.keys()) {
         if (![...wanted.values()].some((one) => name in one)) changed = starts.delete(name);
       }
-      for (const name in wants) changed = add(name, wants[name]!, after) || changed;
+      for (const name in wants) changed = add(name, wants[name], after) || changed;
       if (!changed) return;
       const is = starts.size > 0;
-      if (is !== isWanted) return machine.want((isWanted = is));
+      if (is !== machine.wanted) return happened(On.Want, is);
       // Channels that come one after another become one request.
       if (renewing) return;
       renewing = true;
@@ -185,10 +199,11 @@ export function openConnection(
     moment(moment) {
       const quiet = Date.now() - heardAt;
       const { live } = machine;
-      const streams = live && !live.transport.endsWith("polling");
-      if (moment === Moment.Wake || (streams && quiet > SILENT_MS)) machine.wake();
-      else if (quiet > QUIET_MS && live?.transport === "websocket") renew(live.id);
+      const transport = machine.links.get(live!) ?? "polling";
+      const streams = !transport.endsWith("polling");
+      if (moment === Moment.Wake || (streams && quiet > SILENT_MS)) happened(On.Wake);
+      else if (quiet > QUIET_MS && transport === "websocket") lines.get(live!)?.renew?.();
     },
-    close: () => machine.want(false),
+    close: () => happened(On.Want, false),
   };
 }

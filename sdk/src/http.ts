@@ -6,13 +6,7 @@ import { TOO_LATE } from "./machine.ts";
 import type { Cut } from "./machine.ts";
 import type { Problem } from "./types.ts";
 
-/** Thrown where a transport ends. */
-export class CutError extends Error {
-  constructor(readonly cut: Cut) {
-    super(cut.reason);
-  }
-}
-
+const NOT_OURS = "the answer is of something on the way, or broke off";
 /** No answer came for so long. */
 const PATIENCE_MS = 10_000;
 
@@ -27,10 +21,10 @@ export interface Ask {
   keepalive?: boolean;
 }
 
-/** What `read` makes of an answer of the status 200. Throws CutError. */
+/** What `read` makes of an answer of the status 200. Throws a Cut, as it is: that is no error, and nobody needs its stack. */
 export async function ask<T>(
   url: string,
-  { headers, token, signal, wait = 0, body, keepalive = false }: Ask,
+  { headers, token, signal, wait = 0, body, keepalive }: Ask,
   read: (response: Response) => T | Promise<T>,
 ): Promise<T> {
   const patience = new AbortController();
@@ -44,20 +38,14 @@ export async function ask<T>(
       headers: { ...headers, ...(token && { Authorization: "Bearer " + token }) },
       signal: patience.signal,
       ...(body && { method: "POST", body }),
-      keepalive,
+      keepalive: keepalive!,
     });
     ({ status } = response);
-    if (status !== 200) throw new CutError(await refusal(response, token));
+    if (status !== 200) throw await refusal(response, token);
     return await read(response);
   } catch (error) {
-    if (error instanceof CutError) throw error;
-    throw new CutError(
-      patience.signal.aborted
-        ? { reason: TOO_LATE }
-        : status
-          ? { reason: "the answer is of something on the way, or broke off" }
-          : { reason: unreachable(url), unreachable: true },
-    );
+    if ((error as Cut).why) throw error;
+    throw patience.signal.aborted ? { why: TOO_LATE } : status ? { why: NOT_OURS } : { why: unreachable(url), unreachable: true };
   } finally {
     clearTimeout(timer);
   }
@@ -65,24 +53,24 @@ export async function ask<T>(
 
 /** A problem as the reason of a cut (spec §7). */
 export function refused(problem: Problem): Cut {
-  return { reason: `${problem.code}: ${problem.detail ?? problem.title}`, final: !problem.retry, problem };
+  return { why: `${problem.code}: ${problem.detail ?? problem.title}`, final: !problem.retry, problem };
 }
 
 async function refusal(response: Response, token: string | undefined): Promise<Cut> {
   const { status, headers } = response;
   const problem = (await response.json().catch(() => null)) as Problem | null;
-  const cut: Cut = problem?.code ? refused(problem) : { reason: "the answer is of something on the way", final: status === 401 || status === 403 };
-  const auth = status === 401 && !!token;
-  const wait = 1000 * Number(headers.get("Retry-After")) || 0;
+  const cut: Cut = problem?.code ? refused(problem) : { why: NOT_OURS, final: status === 401 || status === 403 };
+  const unauthorized = status === 401 && !!token;
+  const hint = 1000 * Number(headers.get("Retry-After")) || 0;
   return {
     ...cut,
-    reason: status + " " + cut.reason,
-    auth,
-    wait,
+    why: status + " " + cut.why,
+    unauthorized,
+    hint,
     // What the server says to this transport it would say to the others, too.
-    unreachable: !!(wait || problem?.retry),
+    unreachable: !!(hint || problem?.retry),
     // 426: a proxy that takes the Upgrade out.
-    final: cut.final! && !auth && status !== 426,
+    final: cut.final! && !unauthorized && status !== 426,
   };
 }
 
@@ -94,6 +82,6 @@ globalThis.document?.addEventListener("securitypolicyviolation", ({ effectiveDir
 /** Why nothing came from `url`, as far as a page can know. */
 export function unreachable(url: string): string {
   const { host, origin } = new URL(url);
-  if (blocked.includes(host)) return `this page's Content-Security-Policy must name ${origin} in connect-src`;
-  return `no answer from ${host}: refused, cut, or this page's origin is not allowed`;
+  if (blocked.includes(host)) return `the Content-Security-Policy must name ${origin} in connect-src`;
+  return `no answer from ${host}: refused, cut, or not for this origin`;
 }

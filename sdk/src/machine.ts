@@ -1,75 +1,106 @@
 // The life of a connection: which transport is tried when, what a cut means, and when to come back.
 //
-// Owns: decisions. Does not own: sockets, clocks and chance (its world, connection.ts), messages and cursors (place.ts).
-// Invariant: a connection that works is closed only when another is ready, when it is silent, or when nobody wants it.
+// Owns: decisions. Does not own: sockets, timers, clocks and chance (connection.ts), messages and cursors (place.ts).
+// Invariant: pure. A step takes a state, an event and the world as it is, and returns the next state and what is to be
+// done, all as plain data. A connection that works is closed only when another is ready, when it is silent, or when
+// nobody wants it.
 
 import { backoff } from "./backoff.ts";
 import { same } from "./same.ts";
 import type { Problem, State, TransportName } from "./types.ts";
 import type { Advice } from "./wire.ts";
 
-/** Why an attempt or a connection ended. */
+/** Why an attempt or a connection ended: what a transport throws. */
 export interface Cut {
-  reason: string;
+  why: string;
   /** Coming back would be of no use. */
   final?: boolean;
   /** The token was refused. */
-  auth?: boolean;
+  unauthorized?: boolean;
   /** It is not this transport's fault: the others would not get through either. */
   unreachable?: boolean;
   /** Milliseconds that the server wants to be left alone. */
-  wait?: number | undefined;
+  hint?: number | undefined;
   problem?: Problem;
 }
 
-/** The timers there are; that of an attempt is its id, which is above them all. */
-export const Timer = { Race: 0, Retry: 1, Probe: 2, Steady: 3, Upgrade: 4, Grace: 5 } as const;
+/** What happens. */
+export const On = { Want: 0, Next: 1, Upgrade: 2, Grace: 3, Wake: 4, Opened: 5, Ready: 6, Heard: 7, Cut: 8, Token: 9, Advice: 10 } as const;
+export type Event =
+  /** Whether anybody wants a connection. */
+  | readonly [on: typeof On.Want, is: boolean]
+  /** The timers' own. */
+  | readonly [on: typeof On.Next | typeof On.Upgrade | typeof On.Grace]
+  /** What looks connected may be dead: the machine slept, the network changed, or it has been silent for long. */
+  | readonly [on: typeof On.Wake]
+  /** The head of an answer has come, but nothing that follows it; something follows; any sign of life. */
+  | readonly [on: typeof On.Opened | typeof On.Ready | typeof On.Heard, id: number]
+  | readonly [on: typeof On.Cut, id: number, cut: Cut]
+  /** A token was fetched; with an error, it was not. */
+  | readonly [on: typeof On.Token, error?: string]
+  | readonly [on: typeof On.Advice, advice: Advice];
 
-/** What the machine asks for, and what it does not know by itself. */
+/** The timers there are; that of an attempt is its id, which is above them all. */
+export const Timer = { Next: 0, Probe: 1, Upgrade: 2, Grace: 3 } as const;
+
+/** What is to be done. */
+export const Do = { Open: 0, Close: 1, Renew: 2, Remember: 3, Note: 4, Timer: 5, Refresh: 6, Show: 7 } as const;
+export type Effect =
+  | readonly [what: typeof Do.Open, id: number, transport: TransportName]
+  | readonly [what: typeof Do.Close, id: number]
+  /** Ask this connection for a sign of life. */
+  | readonly [what: typeof Do.Renew, id: number]
+  /** This transport got through. */
+  | readonly [what: typeof Do.Remember, transport: TransportName]
+  /** What happened, for people. */
+  | readonly [what: typeof Do.Note, text: string]
+  /** Run this timer anew, and tell the event when it is over; without one, stop it. */
+  | readonly [what: typeof Do.Timer, timer: number, ms?: number, event?: Event]
+  /** Fetch a fresh token, and tell the machine. */
+  | readonly [what: typeof Do.Refresh]
+  /** Always the last: who is shown a state may want something else at once. */
+  | readonly [what: typeof Do.Show, state: State];
+
+/** What the machine cannot know by itself. */
 export interface World {
   /** Milliseconds. */
-  now(): number;
+  clock: number;
   /** A random number from 0 to below 1. */
-  chance(): number;
+  chance: number;
   /** Whether nobody looks at the page, and whether the browser says that there is no network. */
-  hidden(): boolean;
-  offline(): boolean;
-  open(id: number, transport: TransportName): void;
-  close(id: number): void;
-  /** Ask this connection for a sign of life. */
-  renew(id: number): void;
-  /** It is the one from now on. */
-  ready(transport: TransportName): void;
-  /** What happened, for people. */
-  note(text: string): void;
-  /** Run this timer anew; without `then`, stop it. */
-  timer(timer: number, ms?: number, then?: () => void): void;
-  /** Fetch a fresh token, and tell the machine. */
-  refresh(): void;
-  show(state: State): void;
+  hidden: boolean;
+  offline: boolean;
 }
 
 export interface Machine {
-  /** The connection that is ready. */
-  readonly live: Readonly<Live> | undefined;
-  /** Whether anybody wants a connection. */
-  want(is: boolean): void;
-  /** What looks connected may be dead: the machine slept, the network changed, or it has been silent for long. */
-  wake(): void;
-  /** The head of an answer has come, but nothing that follows it; something follows; any sign of life. */
-  opened(id: number): void;
-  ready(id: number): void;
-  heard(id: number): void;
-  cut(id: number, why: Cut): void;
-  /** A token was fetched; with an error, it was not. */
-  token(error?: string): void;
-  advice(advice: Advice): void;
-}
-
-interface Live {
-  id: number;
-  transport: TransportName;
-  since: number;
+  /** The transports, the best first, and the index of the one to begin with. */
+  readonly order: readonly TransportName[];
+  at: number;
+  /** What is shown. */
+  shown: State;
+  /** All connections, by their ids, and the one that is ready. */
+  links: ReadonlyMap<number, TransportName>;
+  live?: number | undefined;
+  /** When it was ready; undefined: none ever was. */
+  since?: number;
+  lastId: number;
+  wanted?: boolean;
+  /** What went wrong last, and whether there is no coming back. */
+  trouble: string;
+  failed?: boolean;
+  /** What is still to be tried before the next wait. */
+  untried: readonly TransportName[];
+  /** Failures in a row, and upgrades at all. */
+  failures: number;
+  upgrades: number;
+  /** Milliseconds that the last connection lived. */
+  age?: number;
+  /** The server's word: come back within so many milliseconds. */
+  within?: number | undefined;
+  /** Since we were live no token was fetched; one is being fetched; one was. */
+  fetch?: 0 | 1 | 2;
+  /** The timer runs after which a trouble is shown. */
+  grace?: boolean;
 }
 
 /** The next transport is started when this one has not been ready for so long. */
@@ -83,228 +114,191 @@ export const PROBE_MS = 2500;
 /** Nothing is said of a trouble that is over sooner. */
 export const GRACE_MS = 5000;
 /** A connection that was good for so long begins the backoff anew. */
-export const STEADY_MS = 5000;
-export const TOO_LATE = "no answer in time";
-/** Short lives in a row after which another transport is tried. */
-const STRIKES = 3;
+export const STEADY_MS = 10_000;
+export const TOO_LATE = "no answer";
+/** Two lives in a row that differ by no more were ended by the same clock on the way. */
+const SAME_AGE_MS = 1000;
+/** Who lives longer than that can go on so. A long-poll that is cut may hang for less, down to so long. */
+const AGE_MOST_MS = 60_000;
+export const HOLD_LEAST_MS = 5000;
 export const UPGRADE_MS = 30_000;
 const UPGRADE_MOST_MS = 600_000;
 /** Browsers may be wrong about being offline, so it is tried all the same, but rarely. */
 export const OFFLINE_MS = 20_000;
 
-/** `order`: the transports, the best first; `at`: the index of the one to begin with; `shown`: what is shown now. */
-export function openMachine(order: readonly TransportName[], at: number, shown: State, world: World): Machine {
-  const { timer } = world;
-  /** What is under way, and what is ready. */
-  const attempts = new Map<number, TransportName>();
-  let live: Live | undefined;
-  let wasLive = false;
-  let lastId = 100;
-  let wanted = false;
-  /** Why there is no coming back, and what went wrong last. */
-  let failed = "";
-  let reason = "";
-  /** Transports tried since the last wait. */
-  let tried: TransportName[] = [];
-  /** In a row: failures, short lives on one transport, upgrades in vain. */
-  let failures = 0;
-  let strikes = 0;
-  let upgrades = 0;
-  /** The server's word: come back within so many milliseconds. */
-  let within: number | undefined;
-  /** A token is being fetched; one was, since we were live. */
-  let refreshing = false;
-  let refreshed = false;
-  /** The timer runs after which a trouble is shown. */
-  let grace = false;
+/** Nothing has happened yet. */
+export function begun(order: readonly TransportName[], at: number, shown: State): Machine {
+  return { order, at, shown, links: new Map(), lastId: 100, trouble: "", untried: [], failures: 0, upgrades: 0 };
+}
 
-  const stop = (...timers: number[]): void => timers.forEach((one) => timer(one));
+export function step(before: Machine, event: Event, { clock, chance, hidden, offline }: World): [Machine, Effect[]] {
+  const lines = new Map(before.links);
+  const machine: Machine = { ...before, links: lines };
+  const { order, live } = machine;
+  const effects: Effect[] = [];
+
+  const effect = (...one: Effect): void => void effects.push(one);
+  const timer = (which: number, ms: number, ...then: Event): void => effect(Do.Timer, which, ms, then);
+  const stop = (...timers: number[]): void => timers.forEach((one) => effect(Do.Timer, one));
 
   function open(transport: TransportName): void {
-    const id = ++lastId;
-    attempts.set(id, transport);
-    timer(id, failures ? ATTEMPT_MOST_MS : ATTEMPT_MS, () => cut(id, { reason: TOO_LATE }));
-    world.note("trying " + transport);
-    world.open(id, transport);
+    const id = ++machine.lastId;
+    lines.set(id, transport);
+    timer(id, machine.failures ? ATTEMPT_MOST_MS : ATTEMPT_MS, On.Cut, id, { why: TOO_LATE });
+    effect(Do.Open, id, transport);
   }
 
   function close(id: number): void {
-    attempts.delete(id);
-    timer(id);
-    world.close(id);
+    lines.delete(id);
+    stop(id);
+    effect(Do.Close, id);
   }
 
   function closeAll(): void {
-    for (const id of attempts.keys()) close(id);
-    if (live) close(live.id);
-    live = undefined;
-    stop(Timer.Race, Timer.Retry, Timer.Probe, Timer.Steady, Timer.Upgrade);
-  }
-
-  function fail(why: string): void {
-    closeAll();
-    failed = why;
+    for (const id of lines.keys()) close(id);
+    machine.live = undefined;
+    stop(Timer.Next, Timer.Probe, Timer.Upgrade);
   }
 
   /** Connect, where that is wanted and not under way. */
   function begin(): void {
-    if (!wanted) closeAll();
-    else if (!failed && !refreshing && !live && !attempts.size) {
-      stop(Timer.Retry);
-      tried = [];
+    if (!machine.wanted) closeAll();
+    else if (!machine.failed && machine.fetch !== 1 && !lines.size) {
+      machine.untried = [...new Set([order[machine.at]!, ...order])];
       tryNext();
     }
-    show();
   }
 
   /** Start the next transport that was not tried since the last wait; return whether there was one. */
   function tryNext(): boolean {
-    const next = [order[at]!, ...order].find((one) => !tried.includes(one));
+    const [next, ...rest] = machine.untried;
     if (!next) return false;
-    tried.push(next);
+    machine.untried = rest;
     open(next);
-    timer(Timer.Race, RACE_MS, () => live || tryNext());
+    timer(Timer.Next, RACE_MS, On.Next);
     return true;
   }
 
   /** Wait, then begin anew. */
   function later(hint?: number): void {
-    const chance = world.chance();
-    const ms = backoff(failures++, chance, hint, world.hidden());
-    timer(Timer.Retry, Math.max(within === undefined ? ms : within * chance, world.offline() ? OFFLINE_MS : 0), begin);
-    within = undefined;
-    stop(Timer.Race);
+    timer(Timer.Next, backoff(machine.failures++, chance, offline ? OFFLINE_MS : hint, hidden, machine.since, machine.within), On.Next);
+    machine.within = undefined;
   }
 
   function scheduleUpgrade(): void {
-    if (at) timer(Timer.Upgrade, Math.min(UPGRADE_MS * 2 ** upgrades, UPGRADE_MOST_MS), upgrade);
-    else stop(Timer.Upgrade);
+    timer(Timer.Upgrade, Math.min(UPGRADE_MS * 2 ** machine.upgrades, UPGRADE_MOST_MS), On.Upgrade);
   }
 
-  function upgrade(): void {
-    if (world.hidden() || attempts.size) timer(Timer.Upgrade, UPGRADE_MS, upgrade);
-    else open(order[upgrades % at]!);
-  }
-
-  function cut(id: number, why: Cut): void {
-    const last = live?.id === id && live;
-    const transport = last ? last.transport : attempts.get(id);
+  function cut(id: number, { why, final, unauthorized, unreachable, hint }: Cut): void {
+    const transport = lines.get(id);
     if (!transport) return;
-    const what = `${transport}: ${why.reason}`;
-    world.note(what);
+    const what = `${transport}: ${why}`;
+    effect(Do.Note, what);
     close(id);
-    if (why.final) fail(what);
-    else if (live && !last) {
-      // An upgrade in vain. What works stays.
-      upgrades++;
-      scheduleUpgrade();
+    // An upgrade in vain. What works stays.
+    if (live && live !== id && !final) return scheduleUpgrade();
+    machine.trouble = what;
+    machine.live = undefined;
+    if (final || (unauthorized && machine.fetch)) {
+      closeAll();
+      machine.failed = true;
+    } else if (unauthorized) {
+      closeAll();
+      machine.fetch = 1;
+      effect(Do.Refresh);
     } else {
-      reason = what;
-      live = undefined;
-      stop(Timer.Probe, Timer.Steady, Timer.Upgrade);
-      if (why.auth) {
-        if (refreshed) fail(reason);
-        else {
-          closeAll();
-          refreshed = refreshing = true;
-          world.refresh();
-        }
-      } else if (last) {
-        if (world.now() - last.since >= STEADY_MS) strikes = 0;
-        else if (++strikes >= STRIKES) {
-          strikes = 0;
-          at = (at + 1) % order.length;
-        }
-        // What is under way, as an upgrade, goes on.
-        if (!attempts.size) later(why.wait);
-      } else if ((why.unreachable || !tryNext()) && !attempts.size) later(why.wait);
-    }
-    show();
-  }
-
-  /** Bring what is shown up to date; of a trouble, only when it has lasted. */
-  function show(now?: boolean): void {
-    const trouble = wanted && !failed && !live;
-    if (trouble && !now && shown.name !== "idle") {
-      if (!grace) timer(Timer.Grace, GRACE_MS, () => show(true));
-      grace = true;
-      return;
-    }
-    stop(Timer.Grace);
-    grace = false;
-    const next: State = {
-      name: failed ? "failed" : !trouble ? (live ? "live" : "idle") : world.offline() ? "offline" : wasLive ? "recovering" : "connecting",
-      reason: failed || (trouble ? reason : ""),
-      transport: live?.transport ?? shown.transport,
-    };
-    if (!same(next, shown)) world.show((shown = next));
-  }
-
-  return {
-    get live() {
-      return live;
-    },
-    want(is) {
-      wanted = is;
-      begin();
-    },
-    wake() {
       if (live) {
-        const { id } = live;
-        timer(Timer.Probe, PROBE_MS, () => {
-          failures = 0;
-          cut(id, { reason: "silent" });
-        });
-        world.renew(id);
-      } else if (!world.offline()) {
-        failures = 0;
-        begin();
+        const age = clock - machine.since!;
+        if (Math.abs(age - machine.age!) < SAME_AGE_MS && age < (transport === "long-polling" ? HOLD_LEAST_MS : AGE_MOST_MS)) machine.at = (machine.at + 1) % order.length;
+        machine.age = age;
       }
-      show();
-    },
-    opened(id) {
-      if (attempts.has(id)) timer(id, BUFFERED_MS, () => cut(id, { reason: "buffered on the way" }));
-    },
-    ready(id) {
-      const transport = attempts.get(id);
-      if (!transport) return;
-      const rank = order.indexOf(transport);
-      attempts.delete(id);
-      timer(id);
-      stop(Timer.Race, Timer.Probe);
-      if (live) close(live.id);
-      // One that is better, and still under way, may yet take over.
-      for (const [one, other] of attempts) if (order.indexOf(other) >= rank) close(one);
-      if (at !== rank) strikes = upgrades = 0;
-      at = rank;
-      live = { id, transport, since: world.now() };
-      wasLive = true;
-      refreshed = false;
-      reason = "";
-      timer(Timer.Steady, STEADY_MS, () => {
-        failures = strikes = 0;
-      });
-      scheduleUpgrade();
-      world.note(transport + " is ready");
-      world.ready(transport);
-      show();
-    },
-    heard(id) {
-      if (id === live?.id) stop(Timer.Probe);
-    },
-    cut,
-    token(error) {
-      refreshing = false;
-      if (error) {
-        reason = error;
+      // What is under way, as an upgrade, goes on.
+      if ((live || unreachable || !tryNext()) && !lines.size) later(hint);
+    }
+  }
+
+  function ready(id: number): void {
+    const transport = lines.get(id);
+    if (!transport || id === live) return;
+    const rank = order.indexOf(transport);
+    stop(id, Timer.Next);
+    // One that is better, and still under way, may yet take over.
+    for (const [one, other] of lines) if (one === live || (one !== id && order.indexOf(other) >= rank)) close(one);
+    machine.at = rank;
+    machine.live = id;
+    machine.since = clock;
+    machine.fetch = 0;
+    machine.trouble = "";
+    scheduleUpgrade();
+    effect(Do.Remember, transport);
+  }
+
+  if (live && clock - machine.since! >= STEADY_MS) machine.failures = 0;
+  switch (event[0]) {
+    case On.Want:
+      machine.wanted = event[1];
+      begin();
+      break;
+    case On.Next:
+      if (!lines.size) begin();
+      else if (!live) tryNext();
+      break;
+    case On.Upgrade:
+      // Where it is the best already, or has none to be better than, there is nothing to do.
+      if (live && machine.at) {
+        if (hidden || lines.size > 1) timer(Timer.Upgrade, UPGRADE_MS, On.Upgrade);
+        else open(order[machine.upgrades++ % machine.at]!);
+      }
+      break;
+    case On.Wake:
+      machine.failures = 0;
+      if (live) {
+        timer(Timer.Probe, PROBE_MS, On.Cut, live, { why: "silent" });
+        effect(Do.Renew, live);
+      } else if (!offline) begin();
+      break;
+    case On.Opened:
+      if (event[1] !== live) timer(event[1], BUFFERED_MS, On.Cut, event[1], { why: "buffered on the way" });
+      break;
+    case On.Ready:
+      ready(event[1]);
+      break;
+    case On.Heard:
+      if (event[1] === live) stop(Timer.Probe);
+      return [machine, effects];
+    case On.Cut:
+      cut(event[1], event[2]);
+      break;
+    case On.Token:
+      machine.fetch = 2;
+      if (event[1]) {
+        machine.trouble = event[1];
         later();
-        show();
       } else begin();
-    },
-    advice({ transport, reconnect_within_ms }) {
+      break;
+    case On.Advice: {
+      const { transport, reconnect_within_ms } = event[1];
       const index = order.indexOf(transport as TransportName);
-      if (index >= 0) at = index;
-      within = reconnect_within_ms ?? within;
-    },
-  };
+      if (index >= 0) machine.at = index;
+      machine.within = reconnect_within_ms ?? machine.within;
+    }
+  }
+
+  // Bring what is shown up to date; of a trouble, only when it has lasted.
+  const { shown, failed } = machine;
+  const calm = failed ? "failed" : machine.live ? "live" : machine.wanted ? "" : "idle";
+  if (!calm && event[0] !== On.Grace && shown.name !== "idle") {
+    if (!machine.grace) timer(Timer.Grace, GRACE_MS, On.Grace);
+    machine.grace = true;
+  } else {
+    stop(Timer.Grace);
+    machine.grace = false;
+    const next: State = {
+      name: calm || (offline ? "offline" : machine.since ? "recovering" : "connecting"),
+      reason: failed || !calm ? machine.trouble : "",
+      transport: lines.get(machine.live!) ?? shown.transport,
+    };
+    if (!same(next, shown)) effect(Do.Show, (machine.shown = next));
+  }
+  return [machine, effects];
 }

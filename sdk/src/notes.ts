@@ -5,18 +5,7 @@
 const KEPT = 100;
 const LONGEST = 300;
 
-export interface Notes {
-  add(text: string): void;
-  list(): string[];
-}
-
-export function openNotes(): Notes {
-  const notes: string[] = [];
-  return {
-    add(text) {
-      const length = notes.push(new Date().toISOString().slice(11, 24) + " " + text.slice(0, LONGEST));
-      if (length > KEPT) notes.shift();
-    },
-    list: () => [...notes],
-  };
+/** Add to these notes, oldest first. */
+export function note(notes: string[], text: string): void {
+  if (notes.push(new Date().toISOString().slice(11, 24) + " " + text.slice(0, LONGEST)) > KEPT) notes.shift();
 }

@@ -6,7 +6,7 @@
 // remembers it; after that, whoever published is told that it is not known.
 
 import { backoff } from "./backoff.ts";
-import { ask, CutError } from "./http.ts";
+import { ask } from "./http.ts";
 import type { Cut } from "./machine.ts";
 import type { Settings } from "./settings.ts";
 import { TidingsError } from "./types.ts";
@@ -20,7 +20,7 @@ const BATCH_BYTES = 200_000;
 const LAST_BYTES = 60_000;
 /** The server remembers keys for ten minutes. */
 const KNOWN_MS = 9 * 60_000;
-const CLOSED = { code: "closed", detail: "The client was closed." };
+const CLOSED = { code: "closed" };
 
 interface Entry {
   line: string;
@@ -41,8 +41,6 @@ export interface Outbox {
 
 export function openOutbox({ url, tokens, queueMessages = 1000, queueBytes = 1024 * 1024 }: Settings): Outbox {
   const waiting = new Set<Entry>();
-  const prefix = unique();
-  let count = 0;
   let bytes = 0;
   let busy = false;
   let closed = false;
@@ -61,7 +59,7 @@ export function openOutbox({ url, tokens, queueMessages = 1000, queueBytes = 102
     const taken: Entry[] = [];
     for (const entry of waiting) {
       if (entry.triedAt && now - entry.triedAt > KNOWN_MS) {
-        settle(entry, { code: "unknown_outcome", detail: "Never answered: it may have been published." });
+        settle(entry, { code: "unknown_outcome", detail: "It may have been published." });
       } else if ((most -= entry.bytes) < 0 && taken.length) break;
       else {
         entry.triedAt ??= now;
@@ -89,11 +87,11 @@ export function openOutbox({ url, tokens, queueMessages = 1000, queueBytes = 102
       });
       if (!again) return (failures = 0);
     } catch (error) {
-      const { auth, final, problem, reason, wait } = error instanceof CutError ? error.cut : ({} as Cut);
+      const { unauthorized, final, problem, why, hint: wait } = error as Cut;
       hint = wait;
       // A token is fetched anew at once, and then as often as the backoff allows.
-      if (auth && failures < 3) tokens.current = undefined;
-      else if (final || auth) for (const entry of entries) settle(entry, problem ?? { code: "refused", detail: reason });
+      if (unauthorized && failures < 3) tokens.current = undefined;
+      else if (final || unauthorized) for (const entry of entries) settle(entry, problem ?? { code: "refused", detail: why });
     }
     return backoff(failures++, Math.random(), hint);
   }
@@ -120,7 +118,7 @@ export function openOutbox({ url, tokens, queueMessages = 1000, queueBytes = 102
     hurry,
     publish: (channel, data, { event, key, idempotencyKey }) =>
       new Promise((resolve, reject) => {
-        const said: Publish = { channel, data, event, key, idempotency_key: idempotencyKey ?? prefix + "-" + count++ };
+        const said: Publish = { channel, data, event, key, idempotency_key: idempotencyKey ?? unique() };
         const line = JSON.stringify(said);
         const entry = { line, bytes: new TextEncoder().encode(line).length + 1, resolve, reject };
         if (closed || waiting.size >= queueMessages || bytes + entry.bytes > queueBytes) {

@@ -4,7 +4,7 @@
 // application has had (inbox.ts).
 // Invariant: everything up to `cursor` was handed on, for every channel that has begun.
 
-import { earlier, had } from "./cursor.ts";
+import { further } from "./cursor.ts";
 import { same } from "./same.ts";
 import type { Start } from "./types.ts";
 import type { Frame } from "./wire.ts";
@@ -18,68 +18,78 @@ export interface Group {
 /** A start behind nothing. */
 export const NOW: Start = {};
 
-export class Place {
-  cursor: string | null = null;
+export interface Place {
+  /** Everything up to here was handed on; null: nothing is known yet. */
+  stand: string | null;
   /** Each channel's starts that have not been answered, oldest first. None: the channel has begun. */
-  readonly starts = new Map<string, Start[]>();
-  // Where the cursor goes once a group of gaps is complete (spec §3.3).
-  private _behind: string | null = null;
+  readonly starts: Map<string, Start[]>;
+  /** What one request for all asks for. */
+  asking(): Group;
+  /** What must be asked for apart from the others next, but for these starts. */
+  apart(except?: readonly (Start | undefined)[]): Group | undefined;
+  /** These starts were answered, but for `next`, which stays to be asked; return which it was, if any. */
+  answered(group: Group, next?: Start): Start | undefined;
+  /** Stand here, by the server's word, or because a new connection asks from here: it is told its gaps again. */
+  move(cursor: string | null): void;
+  /** Move by what was told, in its order; return whether it was a message that had been told before. */
+  take(frame: Frame): boolean;
+}
+
+export function openPlace(stand: string | null): Place {
+  const starts = new Map<string, Start[]>();
+  /** Where the cursor goes once a group of gaps is complete (spec §3.3). */
+  let behind: string | null = null;
 
   /** Whether the one request for all can say this start: none, or, before there is a cursor, now. */
-  private _isJoint(start: Start | undefined): boolean {
-    return !start || (this.cursor === null && same(start, NOW));
-  }
+  const isJoint = (start: Start | undefined): boolean => !start || (place.stand === null && same(start, NOW));
 
-  /** What one request for all asks for. */
-  asking(): Group {
-    const all = [...this.starts].filter(([, [start]]) => this._isJoint(start));
-    return { names: all.map(([name]) => name), starts: all.map(([, [start]]) => start) };
-  }
-
-  /** What must be asked for apart from the others next, but for these starts. */
-  next(except: readonly (Start | undefined)[] = []): Group | undefined {
-    let group: Group | undefined;
-    for (const [name, [start]] of this.starts) {
-      if (this._isJoint(start) || except.includes(start)) continue;
-      group ??= { names: [], starts: [] };
-      // "The last 20" is said of each channel.
-      if (group.names[0] && (start!.rewind || !same(start, group.starts[0]))) continue;
-      group.names.push(name);
-      group.starts.push(start);
-    }
-    return group;
-  }
-
-  /** These starts were answered; return whether there were any. */
-  began(group: Group): boolean {
-    let some = false;
-    group.starts.forEach((start, index) => {
-      const starts = this.starts.get(group.names[index]!);
-      const at = starts?.indexOf(start!) ?? -1;
-      if (at < 0) return;
-      starts!.splice(at, 1);
-      some = true;
-    });
-    return some;
-  }
-
-  /** Stand here, by the server's word, or because a new connection asks from here: it is told its gaps again. */
-  move(cursor: string | null): void {
-    this.cursor = cursor;
-    this._behind = null;
-  }
-
-  /** Move by what was told, in its order. */
-  take({ message, gap, ready, at }: Frame): void {
-    if (message) {
-      if (this._behind) this.move(this._behind);
-      if (!had(this.cursor, message.id)) this.cursor = message.id;
-    } else if (gap) {
-      if (gap.reason !== "retention") this._behind = earlier(this._behind, gap.resumed);
-    } else if (ready) {
-      this.cursor ??= ready.cursor;
-    } else if (at) {
-      if (this._behind || !had(this.cursor, at)) this.move(at);
-    }
-  }
+  const place: Place = {
+    stand,
+    starts,
+    asking() {
+      const all = [...starts].filter(([, [start]]) => isJoint(start));
+      return { names: all.map(([name]) => name), starts: all.map(([, [start]]) => start) };
+    },
+    apart(except) {
+      let group: Group | undefined;
+      for (const [name, [start]] of starts) {
+        if (isJoint(start) || except?.includes(start)) continue;
+        group ??= { names: [], starts: [] };
+        // "The last 20" is said of each channel.
+        if (group.names[0] && (start!.rewind || !same(start, group.starts[0]))) continue;
+        group.names.push(name);
+        group.starts.push(start);
+      }
+      return group;
+    },
+    answered({ names, starts: asked }, next) {
+      let found: Start | undefined;
+      names.forEach((name, index) => {
+        const waiting = starts.get(name);
+        const start = asked[index]!;
+        if (!waiting?.includes(start)) return;
+        waiting.splice(waiting.indexOf(start), 1, ...(next ? [next] : []));
+        found = start;
+      });
+      return found;
+    },
+    move(cursor) {
+      place.stand = cursor;
+      behind = null;
+    },
+    take({ message, gap, ready, at }) {
+      if (message) {
+        if (behind) place.move(behind);
+        return place.stand === (place.stand = further(place.stand, message.id));
+      } else if (gap) {
+        if (gap.reason !== "retention") behind = further(behind, gap.resumed, true);
+      } else if (ready) {
+        place.stand ??= ready.cursor;
+      } else if (at) {
+        place.move(behind ? at : further(place.stand, at));
+      }
+      return false;
+    },
+  };
+  return place;
 }

@@ -15,9 +15,6 @@ export interface Settings extends Options {
   events(): Iterable<string>;
 }
 
-/** What a transport needs of the browser, beyond what all need. */
-const NEEDS: Record<string, string> = { websocket: "WebSocket", eventsource: "EventSource" };
-
 export function settle(url: string | URL | undefined, options: Options, events: () => Iterable<string>): Settings {
   const { token, share = true, transports = ["websocket", "sse", "long-polling", "polling"] } = options;
   // Outside of a page, and without a URL, this throws.
@@ -26,7 +23,7 @@ export function settle(url: string | URL | undefined, options: Options, events: 
   return {
     ...options,
     url: (origin + pathname).replace(/^ws/, "http").replace(/\/?$/, "/"),
-    transports: transports.filter((one) => (NEEDS[one] ?? "fetch") in globalThis),
+    transports,
     tokens,
     events,
     async identity() {

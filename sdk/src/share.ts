@@ -7,7 +7,7 @@
 import { openConnection } from "./connection.ts";
 import type { Connection, Listener } from "./connection.ts";
 import type { Inbox } from "./inbox.ts";
-import type { Notes } from "./notes.ts";
+import { note } from "./notes.ts";
 import { isHidden, Moment } from "./page.ts";
 import type { Settings } from "./settings.ts";
 import { unique } from "./unique.ts";
@@ -21,7 +21,7 @@ const ROLL_MS = 45_000;
 
 export interface Source {
   /** The channels that the application wants have changed. */
-  want(): void;
+  wants(): void;
   moment(moment: Moment): void;
   close(): void;
   role(): Role;
@@ -33,7 +33,7 @@ export type Role = "alone" | "leader" | "follower";
 /** `identity` says whose connection it is: null, and each tab has its own. `current` is what the tab shows now. */
 export function openSource(
   settings: Settings,
-  notes: Notes,
+  notes: string[],
   inbox: Inbox,
   identity: string | null,
   current: () => State,
@@ -54,9 +54,9 @@ export function openSource(
   const call = (what: Omit<Call, "from">): void => radio?.postMessage({ from: me, ...what });
 
   function want(anew?: boolean): void {
-    const { cursor } = inbox;
+    const cursor = inbox.stand;
     const wants = inbox.wants(anew);
-    if (connection) connection.want(me, wants, cursor);
+    if (connection) connection.wants(me, wants, cursor);
     else call({ want: wants, cursor });
   }
 
@@ -70,13 +70,14 @@ export function openSource(
         listener(what);
       },
       current(),
-      inbox.cursor,
+      inbox.stand,
       // In another tab somebody may be looking.
       () => isHidden() && !heard.size,
     );
-    want(true);
     calledAt = Date.now();
+    // Before all else that we say: they are to ask from their own cursors.
     call({ lead: true, anew: true });
+    want(true);
   }
 
   function drop(): void {
@@ -108,7 +109,7 @@ export function openSource(
     clearTimeout(patience);
     patience = setTimeout(() => {
       if (connection || heardAt >= asked || leave.signal.aborted) return;
-      notes.add("the leading tab is silent");
+      note(notes, "silent leader");
       follow(true);
     }, ANSWER_MS);
   }
@@ -118,10 +119,10 @@ export function openSource(
     if (connection) {
       if (data.leave) {
         heard.delete(from);
-        connection.want(from);
+        connection.wants(from);
       } else if (wants || asks) {
         heard.set(from, Date.now());
-        if (wants) connection.want(from, wants, data.cursor);
+        if (wants) connection.wants(from, wants, data.cursor);
         call({ state: current() });
         if (asks) connection.moment(Moment.Wake);
       }
@@ -153,18 +154,18 @@ export function openSource(
 
   start();
   return {
-    want,
+    wants: want,
     role: () => (!shared ? "alone" : connection ? "leader" : "follower"),
     close: stop,
     moment(moment) {
       const now = Date.now();
       if (moment === Moment.Suspend) stop();
-      else if (moment === Moment.Resume) (connection ?? radio) || start();
+      else if (moment === Moment.Resume) connection ?? radio ?? start();
       else if (connection) {
         connection.moment(moment);
         if (now - calledAt > ROLL_MS) {
           // Tabs that have not answered several times are gone.
-          for (const [tab, at] of heard) if (now - at > ROLL_MS * 4 && heard.delete(tab)) connection.want(tab);
+          for (const [tab, at] of heard) if (now - at > ROLL_MS * 4 && heard.delete(tab)) connection.wants(tab);
           calledAt = now;
           call({ lead: true });
         }

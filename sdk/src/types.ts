@@ -84,15 +84,12 @@ export interface Problem {
 
 /** A refusal, of the server or of this client. */
 export class TidingsError extends Error {
-  readonly code: string;
-  readonly status: number | undefined;
-  readonly retry: boolean;
+  declare readonly code: string;
+  declare readonly status: number | undefined;
+  declare readonly retry: boolean;
 
   constructor(problem: Problem) {
     super(problem.detail || problem.title || problem.code);
-    this.name = "TidingsError";
-    this.code = problem.code;
-    this.status = problem.status;
-    this.retry = !!problem.retry;
+    Object.assign(this, problem, { name: "TidingsError", retry: !!problem.retry });
   }
 }

@@ -63,14 +63,17 @@ export interface Publish {
 export interface Item {
   message?: Message | undefined;
   gap?: Gap | undefined;
-  /** These channels begin behind `at`. */
+  /** These channels begin behind `at`; with `next`, when they have been told what that asks for. */
   began?: { names: string[]; at: string };
+  next?: Start | undefined;
+  /** For who asked for this start; without one, for all that have begun. */
+  start?: Start | undefined;
   /** Everything up to here was told. */
   cursor: string | null;
 }
 
-/** By channel: where it is to begin; null where it has begun. */
-export type Wants = Record<string, Start | null>;
+/** By channel: where it is to begin; nothing where it has begun. */
+export type Wants = Record<string, Start | undefined>;
 
 /** What one tab says to the others. */
 export interface Call {

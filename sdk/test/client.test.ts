@@ -77,6 +77,55 @@ it("a fresh token that is not taken either ends it, and so does a denial; both s
   }
 });
 
+it("channels that begin with their past are told it in one request each, and nothing falls", async () => {
+  const asked: string[] = [];
+  const past = ["a-1", "a-2", "a-3"].map((id) => ({ id, channel: "news", time: 0, data: id }));
+  const url = await serve((request, response) => {
+    asked.push(request.url!);
+    answer(response, 200, request.url!.includes("earliest") ? { ...nothing, cursor: "a-3", messages: past } : { ...nothing, cursor: "a-3" });
+  });
+  const one = client(url, { transports: ["polling"] });
+  const heard: unknown[] = [];
+  one.channel("news", { after: "earliest" }).on(({ data }) => heard.push(data));
+  one.channel("chat", { rewind: 1 }).on(() => {});
+  await reach(one, "live");
+  expect(heard).toEqual(["a-1", "a-2", "a-3"]);
+  expect(asked.slice(0, 3)).toEqual(["/channels/news?after=earliest", "/channels/chat?rewind=1", "/channels/news,chat?after=a-3"]);
+  expect(one.explain().tried.filter((line) => /polling:/.test(line))).toEqual([]);
+});
+
+it("a channel that begins at a node that is behind misses nothing, and the others are told nothing twice", async () => {
+  const message = (channel: string, id: string) => ({ id, channel, time: 0, data: id });
+  const ahead = [message("chat", "a-4"), message("news", "a-5")];
+  const url = await serve((request, response) => {
+    const asked = request.url!;
+    if (asked.includes("rewind")) answer(response, 200, { ...nothing, messages: [message("chat", "a-2")], cursor: "a-3" });
+    else if (!asked.includes("after")) answer(response, 200, { ...nothing, cursor: "a-4" });
+    else answer(response, 200, { ...nothing, messages: ahead.filter(({ id, channel }) => id > asked.split("=")[1]! && asked.includes(channel)), cursor: "a-5" });
+  });
+  const one = client(url, { transports: ["polling"] });
+  const heard: unknown[] = [];
+  one.channel("news").on(({ data }) => heard.push(data));
+  await expect.poll(() => heard).toEqual(["a-5"]);
+  one.channel("chat", { rewind: 1 }).on(({ data }) => heard.push(data));
+  await expect.poll(() => heard).toEqual(["a-5", "a-2", "a-4"]);
+  await expect.poll(() => one.explain().cursor).toBe("a-5");
+  expect(heard).toEqual(["a-5", "a-2", "a-4"]);
+});
+
+it("a start of null is none: the channel begins when the server says so, and now", async () => {
+  const asked: string[] = [];
+  const url = await serve((request, response) => {
+    asked.push(request.url!);
+    answer(response, 200, nothing);
+  });
+  const one = client(url, { transports: ["polling"] });
+  one.channel("news", null as unknown as undefined).on(() => {});
+  expect(one.explain().began).toEqual([]);
+  await expect.poll(() => one.explain().began).toEqual(["news"]);
+  expect(asked[0]).toBe("/channels/news");
+});
+
 it("what is no answer of the server's is something on the way: another transport is tried", async () => {
   const url = await serve((request, response) => {
     if (request.headers.accept === "text/event-stream") response.end("<h1>Please log in to this network</h1>");

@@ -1,48 +1,65 @@
 import { describe, expect, it } from "vitest";
 import { backoff } from "../src/backoff.ts";
-import { ATTEMPT_MOST_MS, ATTEMPT_MS, BUFFERED_MS, GRACE_MS, OFFLINE_MS, openMachine, PROBE_MS, RACE_MS, STEADY_MS, Timer, UPGRADE_MS } from "../src/machine.ts";
-import type { Cut, Machine } from "../src/machine.ts";
+import { ATTEMPT_MOST_MS, ATTEMPT_MS, begun, BUFFERED_MS, Do, GRACE_MS, OFFLINE_MS, On, PROBE_MS, RACE_MS, STEADY_MS, step, Timer, UPGRADE_MS } from "../src/machine.ts";
+import type { Cut, Event, Machine } from "../src/machine.ts";
 import type { State, TransportName } from "../src/types.ts";
 import type { Advice } from "../src/wire.ts";
 
 const ORDER = ["websocket", "sse", "long-polling", "polling"] as const;
 
-/** A machine in a world with a clock of its own, whose sockets are entries in a map. */
+/** Steps one after another: a state, and what its effects have come to. Time is a number, and a timer is an event to come. */
 class Stage {
-  readonly machine: Machine;
-  now = 0;
+  machine: Machine;
+  now = 1e6;
   chance = 0.5;
   hidden = false;
   noNetwork = false;
   shown: State = { name: "idle", reason: "" };
   open = new Map<number, TransportName>();
-  timers = new Map<number, { at: number; then: () => void }>();
+  timers = new Map<number, { at: number; event: Event }>();
   opened: TransportName[] = [];
   renewed: number[] = [];
   refreshes = 0;
   notes: string[] = [];
 
   constructor(order: readonly TransportName[] = ORDER, at = 0) {
-    this.machine = openMachine(order, at, this.shown, {
-      now: () => this.now,
-      chance: () => this.chance,
-      hidden: () => this.hidden,
-      offline: () => this.noNetwork,
-      open: (id, transport) => {
-        this.open.set(id, transport);
-        this.opened.push(transport);
-      },
-      close: (id) => void this.open.delete(id),
-      renew: (id) => void this.renewed.push(id),
-      ready: () => {},
-      note: (text) => void this.notes.push(text),
-      timer: (timer, ms = 0, then) => {
-        if (then) this.timers.set(timer, { at: this.now + ms, then });
-        else this.timers.delete(timer);
-      },
-      refresh: () => void this.refreshes++,
-      show: (state) => (this.shown = state),
-    });
+    this.machine = begun(order, at, this.shown);
+  }
+
+  happen(...event: Event): this {
+    const before = structuredClone(this.machine);
+    const world = { clock: this.now, chance: this.chance, hidden: this.hidden, offline: this.noNetwork };
+    const [machine, effects] = step(this.machine, event, world);
+    expect(this.machine, "a step leaves what it was given as it is").toEqual(before);
+    this.machine = machine;
+    for (const effect of effects) {
+      switch (effect[0]) {
+        case Do.Open:
+          this.open.set(effect[1], effect[2]);
+          this.opened.push(effect[2]);
+          break;
+        case Do.Close:
+          this.open.delete(effect[1]);
+          break;
+        case Do.Renew:
+          this.renewed.push(effect[1]);
+          break;
+        case Do.Note:
+          this.notes.push(effect[1]);
+          break;
+        case Do.Timer:
+          if (effect[3]) this.timers.set(effect[1], { at: this.now + effect[2]!, event: effect[3] });
+          else this.timers.delete(effect[1]);
+          break;
+        case Do.Refresh:
+          this.refreshes++;
+          break;
+        case Do.Show:
+          this.shown = effect[1];
+          expect(effect, "what is shown is the last").toBe(effects.at(-1));
+      }
+    }
+    return this;
   }
 
   start(): this {
@@ -50,8 +67,7 @@ class Stage {
   }
 
   want(is: boolean): this {
-    this.machine.want(is);
-    return this;
+    return this.happen(On.Want, is);
   }
 
   /** Both changes of the network are told as a wake. */
@@ -61,18 +77,15 @@ class Stage {
   }
 
   wake(): this {
-    this.machine.wake();
-    return this;
+    return this.happen(On.Wake);
   }
 
   token(error?: string): this {
-    this.machine.token(error);
-    return this;
+    return error ? this.happen(On.Token, error) : this.happen(On.Token);
   }
 
   advise(advice: Advice): this {
-    this.machine.advice(advice);
-    return this;
+    return this.happen(On.Advice, advice);
   }
 
   id(transport: TransportName): number {
@@ -82,18 +95,15 @@ class Stage {
   }
 
   head(transport: TransportName): this {
-    this.machine.opened(this.id(transport));
-    return this;
+    return this.happen(On.Opened, this.id(transport));
   }
 
   ready(transport: TransportName): this {
-    this.machine.ready(this.id(transport));
-    return this;
+    return this.happen(On.Ready, this.id(transport));
   }
 
   cut(transport: TransportName, cut: Partial<Cut> = {}): this {
-    this.machine.cut(this.id(transport), { reason: "cut", ...cut });
-    return this;
+    return this.happen(On.Cut, this.id(transport), { why: "cut", ...cut });
   }
 
   pass(ms: number): this {
@@ -103,7 +113,7 @@ class Stage {
       if (!next) break;
       this.timers.delete(next[0]);
       this.now = Math.max(this.now, next[1].at);
-      next[1].then();
+      this.happen(...next[1].event);
     }
     this.now = end;
     return this;
@@ -113,9 +123,13 @@ class Stage {
     return [...this.open.values()];
   }
 
+  get live(): TransportName | undefined {
+    return this.machine.links.get(this.machine.live!);
+  }
+
   /** Milliseconds until it comes back. */
   get retry(): number {
-    return this.timers.get(Timer.Retry)!.at - this.now;
+    return this.timers.get(Timer.Next)!.at - this.now;
   }
 }
 
@@ -128,7 +142,7 @@ describe("beginning", () => {
     stage.pass(1);
     expect(stage.under).toEqual(["websocket", "sse"]);
     stage.ready("sse");
-    expect(stage.machine.live?.transport).toBe("sse");
+    expect(stage.live).toBe("sse");
     expect(stage.under, "the better one may yet come").toEqual(["websocket", "sse"]);
     stage.ready("websocket");
     expect(stage.under).toEqual(["websocket"]);
@@ -142,7 +156,7 @@ describe("beginning", () => {
   it("does not try the others where no transport would get through, and waits", () => {
     const stage = new Stage().start().cut("websocket").cut("sse", { unreachable: true });
     expect(stage.under).toEqual([]);
-    expect(stage.timers.has(Timer.Retry)).toBe(true);
+    expect(stage.timers.has(Timer.Next)).toBe(true);
     stage.pass(300);
     expect(stage.opened).toEqual(["websocket", "sse", "websocket"]);
   });
@@ -169,7 +183,7 @@ describe("beginning", () => {
     stage.cut("long-polling").cut("websocket").cut("sse");
     expect(stage.under).toEqual(["polling"]);
     stage.cut("polling");
-    expect(stage.timers.has(Timer.Retry)).toBe(true);
+    expect(stage.timers.has(Timer.Next)).toBe(true);
   });
 });
 
@@ -182,22 +196,21 @@ describe("upgrading", () => {
       stage.pass(1);
       expect(stage.under).toEqual(["sse", "websocket"]);
       stage.cut("websocket");
-      expect(stage.machine.live?.transport).toBe("sse");
+      expect(stage.live).toBe("sse");
     }
   });
 
   it("closes the working one only when the better one is ready", () => {
     const stage = new Stage().start().cut("websocket").ready("sse").pass(UPGRADE_MS);
     expect(stage.under).toEqual(["sse", "websocket"]);
-    stage.ready("websocket");
+    stage.ready("websocket").pass(1e6);
     expect(stage.under).toEqual(["websocket"]);
-    expect(stage.timers.has(Timer.Upgrade)).toBe(false);
   });
 
   it("goes on with an upgrade that is under way when the working one is cut", () => {
     const stage = new Stage().start().cut("websocket").ready("sse").pass(UPGRADE_MS).cut("sse");
     expect(stage.under).toEqual(["websocket"]);
-    expect(stage.timers.has(Timer.Retry)).toBe(false);
+    expect(stage.timers.has(Timer.Next)).toBe(false);
   });
 });
 
@@ -215,20 +228,20 @@ describe("coming back", () => {
       waits.push(Math.round(wait));
       stage.pass(wait);
     }
-    expect(waits).toEqual([300, 599, 1199, 2398, 4795, 9590, 19181, 19980, 19980]);
+    expect(waits).toEqual([999, 1998, 3996, 7992, 15984, 19980, 19980, 19980, 19980]);
   });
 
   it("a connection that held begins the backoff anew, one that did not does not", () => {
     const stage = live();
     stage.chance = 0.999;
-    stage.cut("websocket").pass(300).ready("websocket").cut("websocket");
-    expect(stage.retry).toBeGreaterThan(300);
-    stage.pass(600).ready("websocket").pass(STEADY_MS).cut("websocket");
-    expect(stage.retry).toBeLessThan(300);
+    stage.cut("websocket").pass(1000).ready("websocket").cut("websocket");
+    expect(stage.retry).toBeGreaterThan(1000);
+    stage.pass(2000).ready("websocket").pass(STEADY_MS).cut("websocket");
+    expect(stage.retry).toBeLessThan(1000);
   });
 
   it("waits for the server's hint first", () => {
-    const stage = live().cut("websocket", { wait: 7000 });
+    const stage = live().cut("websocket", { hint: 7000 });
     expect(stage.retry).toBeGreaterThanOrEqual(7000);
   });
 
@@ -236,25 +249,61 @@ describe("coming back", () => {
     const stage = live().advise({ reconnect_within_ms: 8000 }).cut("websocket");
     expect(stage.retry).toBe(4000);
     stage.pass(4000).cut("websocket").cut("sse", { unreachable: true });
-    expect(stage.retry).toBeLessThan(1000);
+    expect(stage.retry, "the second of its own bounds, half of it").toBe(1000);
   });
 
   it("takes the transport that the server advises at the next connection", () => {
     const stage = live().advise({ transport: "polling" });
     expect(stage.under).toEqual(["websocket"]);
-    stage.cut("websocket").pass(300);
+    stage.cut("websocket").pass(500);
     expect(stage.under).toEqual(["polling"]);
   });
 
-  it("leaves a transport that is cut again and again as soon as it is ready", () => {
+  it("leaves a transport that lives twice as long as before: a clock on the way cuts it", () => {
+    for (const age of [0, 5000, 15_000, 59_000]) {
+      const stage = new Stage().start().ready("websocket").pass(age).cut("websocket").pass(1000);
+      expect(stage.under, "once is chance").toEqual(["websocket"]);
+      stage.ready("websocket").pass(age + 900).cut("websocket").pass(2000);
+      expect(stage.under).toEqual(["sse"]);
+    }
+  });
+
+  it("stays with one that lives for longer, or each time for another while", () => {
+    for (const [one, other] of [
+      [60_000, 60_000],
+      [5000, 7000],
+    ] as const) {
+      const stage = new Stage().start().ready("websocket").pass(one).cut("websocket").pass(1000);
+      stage.ready("websocket").pass(other).cut("websocket").pass(2000);
+      expect(stage.under).toEqual(["websocket"]);
+    }
+  });
+
+  it("stays with long-polling, which can hang for less, unless it is cut sooner than that", () => {
+    for (const [age, then] of [
+      [20_000, "long-polling"],
+      [3000, "polling"],
+    ] as const) {
+      const stage = new Stage(["long-polling", "polling"]).start();
+      stage.ready("long-polling").pass(age).cut("long-polling").pass(1000);
+      stage.ready("long-polling").pass(age).cut("long-polling").pass(2000);
+      expect(stage.under).toEqual([then]);
+    }
+  });
+
+  it("tries what a clock cuts ever more rarely", () => {
     const stage = new Stage().start();
-    for (let times = 0; times < 3; times++) stage.ready("websocket").cut("websocket").pass(2000);
-    expect(stage.under).toContain("sse");
-    expect(stage.opened.slice(-1)).toEqual(["sse"]);
+    for (let times = 0; times < 2; times++) stage.ready("websocket").pass(5000).cut("websocket").pass(2000);
+    stage.ready("sse").pass(UPGRADE_MS).ready("websocket").pass(5000).cut("websocket").pass(500);
+    expect(stage.under, "it is known how long it lives").toEqual(["sse"]);
+    stage.ready("sse").pass(2 * UPGRADE_MS - 1);
+    expect(stage.under).toEqual(["sse"]);
+    stage.pass(1);
+    expect(stage.under).toEqual(["sse", "websocket"]);
   });
 
   it("does not come back where it is of no use, and says why", () => {
-    const stage = live().cut("websocket", { final: true, reason: "403 denied" });
+    const stage = live().cut("websocket", { final: true, why: "403 denied" });
     expect(stage.shown).toMatchObject({ name: "failed", reason: "websocket: 403 denied" });
     stage.wake().want(true).offline(false).pass(1e6);
     expect(stage.under).toEqual([]);
@@ -263,26 +312,26 @@ describe("coming back", () => {
 
 describe("tokens", () => {
   it("are refreshed once, and then it is tried again", () => {
-    const stage = new Stage(["sse"]).start().cut("sse", { auth: true });
+    const stage = new Stage(["sse"]).start().cut("sse", { unauthorized: true });
     expect(stage.refreshes).toBe(1);
     expect(stage.under).toEqual([]);
     stage.wake();
     expect(stage.under, "not before the token is there").toEqual([]);
     stage.token();
     expect(stage.under).toEqual(["sse"]);
-    stage.cut("sse", { auth: true, reason: "401 again" });
+    stage.cut("sse", { unauthorized: true, why: "401 again" });
     expect(stage.shown).toMatchObject({ name: "failed", reason: "sse: 401 again" });
   });
 
   it("may be refreshed again after the connection was good", () => {
-    const stage = new Stage(["sse"]).start().cut("sse", { auth: true }).token().ready("sse");
-    stage.cut("sse", { auth: true });
+    const stage = new Stage(["sse"]).start().cut("sse", { unauthorized: true }).token().ready("sse");
+    stage.cut("sse", { unauthorized: true });
     expect(stage.refreshes).toBe(2);
   });
 
   it("that cannot be fetched are fetched later", () => {
-    const stage = new Stage(["sse"]).start().cut("sse", { auth: true }).token("no");
-    expect(stage.timers.has(Timer.Retry)).toBe(true);
+    const stage = new Stage(["sse"]).start().cut("sse", { unauthorized: true }).token("no");
+    expect(stage.timers.has(Timer.Next)).toBe(true);
     expect(stage.shown.name).not.toBe("failed");
   });
 });
@@ -298,20 +347,20 @@ describe("waking", () => {
     expect(stage.under).toEqual(["websocket"]);
     stage.pass(1);
     expect(stage.open.has(id)).toBe(false);
-    stage.pass(300);
+    stage.pass(500);
     expect(stage.under).toEqual(["websocket"]);
   });
 
   it("keeps what gives one", () => {
     const stage = live().wake();
     const id = stage.id("websocket");
-    stage.machine.heard(id);
+    stage.happen(On.Heard, id);
     stage.pass(60_000);
     expect(stage.open.has(id)).toBe(true);
   });
 
   it("does not wait any longer, where it was waiting", () => {
-    const stage = live().cut("websocket", { wait: 60_000 }).wake();
+    const stage = live().cut("websocket", { hint: 60_000 }).wake();
     expect(stage.under).toEqual(["websocket"]);
   });
 
@@ -338,7 +387,7 @@ describe("what is shown", () => {
     const stage = new Stage().start();
     expect(stage.shown.name).toBe("connecting");
     stage.ready("websocket").pass(STEADY_MS);
-    stage.cut("websocket", { unreachable: true, reason: "gone" }).pass(GRACE_MS - 1);
+    stage.cut("websocket", { unreachable: true, why: "gone" }).pass(GRACE_MS - 1);
     expect(stage.shown.name).toBe("live");
     stage.pass(1);
     expect(stage.shown).toEqual({ name: "recovering", reason: "websocket: gone", transport: "websocket" });
@@ -347,7 +396,7 @@ describe("what is shown", () => {
   });
 
   it("nothing of a trouble that was over sooner", () => {
-    const stage = new Stage().start().ready("websocket").pass(STEADY_MS).cut("websocket").pass(300);
+    const stage = new Stage().start().ready("websocket").pass(STEADY_MS).cut("websocket").pass(500);
     const { shown } = stage;
     stage.ready("websocket").pass(60_000);
     expect(stage.shown).toBe(shown);
@@ -383,7 +432,7 @@ it("whatever happens, in whatever order, it holds no more than it needs and neve
           break;
         case 7:
         case 8:
-          if (one) stage.cut(one, { unreachable: draw(2) === 0, ...(draw(3) ? {} : { wait: draw(5000) }) });
+          if (one) stage.cut(one, { unreachable: draw(2) === 0, ...(draw(3) ? {} : { hint: draw(5000) }) });
           break;
         case 9:
           if (one) stage.head(one);
@@ -391,8 +440,9 @@ it("whatever happens, in whatever order, it holds no more than it needs and neve
         default:
           stage.pass(draw(20_000));
       }
-      const { live } = stage.machine;
-      if (live) expect(stage.open.get(live.id), `seed ${seed}: what is ready is open`).toBe(live.transport);
+      const { live, links } = stage.machine;
+      if (live) expect(links.has(live), `seed ${seed}: what is ready is open`).toBe(true);
+      expect(stage.open).toEqual(links);
       expect(stage.open.size).toBeLessThanOrEqual(ORDER.length + 1);
       if (!wanted) expect(stage.open.size).toBe(0);
     }
@@ -403,7 +453,7 @@ it("whatever happens, in whatever order, it holds no more than it needs and neve
       expect(seconds, `seed ${seed}: it waits for ever`).toBeLessThan(61);
       stage.pass(1000);
     }
-    if (!stage.machine.live) stage.ready(stage.under[0]!);
+    if (!stage.live) stage.ready(stage.under[0]!);
     expect(stage.shown.name).toBe("live");
   }
 });
@@ -413,5 +463,7 @@ it("the backoff is random between 0 and its bound, and longer where nobody looks
   expect(backoff(3, 0.5)).toBe(1200);
   expect(backoff(1000, 1)).toBe(20_000);
   expect(backoff(1000, 1, 0, true)).toBe(60_000);
+  expect(backoff(0, 0.5, 0, false, 1), "behind a connection that worked").toBe(500);
+  expect(backoff(5, 0.5, 100, false, 1, 8000), "the server's own bound").toBe(4100);
   expect(backoff(0, 0, 1e9)).toBe(300_000);
 });

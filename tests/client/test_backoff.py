@@ -9,6 +9,7 @@ from aiohttp import web
 
 from tidings.client import Message, ask, backoff, follow, long_polling, upgrade
 from tidings.client.backoff import Backoff
+from tidings.client.choice import TRANSPORTS, Choice
 from tidings.client.upgrade import Upgrade
 
 Play = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable[str]]
@@ -44,7 +45,19 @@ def test_a_drain_spreads_the_coming_back_until_there_is_a_connection() -> None:
     assert bounds(waits, 6) == [3.0, 3.0, 3.0, 3.0, 4.8, 9.6]
     waits.connected()
     waits.reset()
-    assert bounds(waits, 1) == [0.3]
+    assert bounds(waits, 1) == [1.0]
+
+
+def test_after_a_connection_that_worked_the_bound_begins_with_a_second() -> None:
+    waits = Backoff(chance=most)
+    assert bounds(waits, 2) == [0.3, 0.6]
+    waits.connected()
+    waits.reset()
+    assert bounds(waits, 7) == [1.0, 2.0, 4.0, 8.0, 16.0, 20.0, 20.0]
+    told = Backoff(chance=most)
+    told.advise(retry_ms=200)
+    told.connected()
+    assert bounds(told, 1) == [0.2], "the server's own word counts"
 
 
 def test_hints_are_followed_within_bounds() -> None:
@@ -59,12 +72,34 @@ def test_better_transports_are_tried_in_turn_and_then_after_twice_the_time() -> 
     plan.plan(now=0.0)
     tried: list[tuple[float, str]] = []
     for now in range(0, 3600, 10):
-        while (way := plan.next(("websocket", "sse"), float(now))) is not None:
-            tried.append((now, way))
-    at = [now for now, way in tried if way == "websocket"]
+        while (transport := plan.next(("websocket", "sse"), float(now))) is not None:
+            tried.append((now, transport))
+    at = [now for now, transport in tried if transport == "websocket"]
     assert tried[:2] == [(30, "websocket"), (30, "sse")]
     assert at[:5] == [30, 90, 210, 450, 930]
     assert {later - earlier for earlier, later in pairwise(at[5:])} == {upgrade.MOST}
+
+
+def test_a_transport_that_lives_as_long_as_before_has_its_turn_last() -> None:
+    for age in (0.0, 5.0, 15.0, 59.0):
+        choice = Choice("http://clock.example", TRANSPORTS)
+        assert not choice.lived("websocket", age)
+        assert choice.order(0.0)[0] == "websocket"
+        assert choice.lived("websocket", age + 0.9)
+        assert choice.order(0.0)[0] == "sse"
+
+
+def test_one_that_lives_for_longer_or_each_time_for_another_while_is_kept() -> None:
+    choice = Choice("http://clock.example", TRANSPORTS)
+    ages = (5.0, 7.0, 60.0, 60.0, 61.0, 2.0)
+    assert not any(choice.lived("websocket", age) for age in ages)
+
+
+def test_a_long_poll_is_kept_that_may_hang_for_less() -> None:
+    choice = Choice("http://clock.example", TRANSPORTS)
+    assert not any(choice.lived("long-polling", age) for age in (20.0, 20.0, 5.0, 5.0))
+    assert not choice.lived("long-polling", 3.0)
+    assert choice.lived("long-polling", 3.0), "nothing that hangs gets through"
 
 
 async def test_a_long_poll_that_is_cut_at_the_same_age_twice_is_held_for_less(

@@ -1,4 +1,4 @@
-"""Five hundred clients of one server that is drained and started again: they come back spread out.
+"""Five hundred clients of a server that is drained or killed, and started again: they come back spread out.
 
 What counts is the moment for which a client has planned the try that got through: that all of them share one
 process, which may have to wait for a processor, is not what is tested.
@@ -17,6 +17,8 @@ from tidings.client.choice import Transport
 
 CLIENTS = 500
 WINDOW = 0.1
+# Seconds between a kill and the next start.
+GONE = 10.0
 MOST = 0.1
 
 
@@ -54,9 +56,10 @@ async def until_all_came(members: list[Member], times: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("end", ["drain", "kill"])
 @pytest.mark.parametrize("transport", ["websocket", "sse"])
-async def test_a_crowd_whose_server_restarts_comes_back_spread_out(
-    transport: Transport, monkeypatch: pytest.MonkeyPatch
+async def test_a_crowd_whose_server_is_gone_for_a_while_comes_back_spread_out(
+    transport: Transport, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backoff, "CAP", 5.0)  # what comes later is spread wider, and takes the test's time
     with serving("--drain", "3") as first:
@@ -64,7 +67,12 @@ async def test_a_crowd_whose_server_restarts_comes_back_spread_out(
         for member in members:
             await member.feed.__aenter__()
         await until_all_came(members, 1)
-        await asyncio.to_thread(first.stop)
+        if end == "drain":
+            await asyncio.to_thread(first.stop)
+        else:
+            first.kill()
+            # All were cut in one moment, and nobody has told them anything.
+            await asyncio.sleep(GONE)
         # Not in this thread: the clients' timers go on meanwhile.
         second = await asyncio.to_thread(ServerProcess, "--port", str(first.port))
         try:

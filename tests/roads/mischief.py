@@ -58,7 +58,8 @@ class HostileProxy(ChaosProxy):
     """A door before `server`. Calm until told otherwise, so that a page can be loaded first."""
 
     def __init__(self, server: ServerProcess, fate: Fate, seed: int | str) -> None:
-        super().__init__(server.host, server.port, seed)
+        super().__init__(server.host, (server.port,), seed)
+        self._port = server.port
         self.url = ""
         self.tls_url: str | None = None
         self._fate = fate
@@ -92,7 +93,7 @@ class HostileProxy(ChaosProxy):
         passage = _HostilePassage(mischief, reader, writer)
         self._passages.add(passage)
         try:
-            await passage.run(self.host, self.port)
+            await passage.run(self.host, self._port)
         finally:
             passage.reset()
             self._passages.discard(passage)

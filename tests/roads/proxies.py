@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from kit import ServerProcess
+from ports import free_ports
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "proxies.md"
 PATIENCE: Final = 15.0
@@ -134,16 +134,6 @@ class Proxy:
             self._process.send_signal(signal.SIGTERM)
             await asyncio.to_thread(self._process.wait, PATIENCE)
         self._process = None
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on now."""
-    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 def documented(language: str) -> str:

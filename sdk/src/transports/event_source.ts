@@ -10,10 +10,7 @@ export const eventSource: Transport = (line) =>
     const source = new EventSource(url);
     await new Promise<unknown>((resolve) => {
       for (const name of [...WORDS, "message", ...line.events()]) {
-        source.addEventListener(name, ({ type, data, lastEventId }: MessageEvent<string>) => {
-          line.heard();
-          take(type, data, lastEventId);
-        });
+        source.addEventListener(name, ({ type, data, lastEventId }: MessageEvent<string>) => take(type, data, lastEventId));
       }
       source.onopen = line.opened;
       // It would come back by itself, but not to other channels, and not over another transport.

@@ -1,6 +1,7 @@
 // What a transport is given, and the shape that all of them have.
 
 import type { Group, Place } from "../place.ts";
+import type { Start } from "../types.ts";
 import type { Frame, Parameters } from "../wire.ts";
 
 /** One attempt to listen over one transport. */
@@ -18,15 +19,15 @@ export interface Line {
   opened(): void;
   /** There is life: any byte. */
   heard(): void;
-  /** Hand on what was told; `aside`: by a request that was not for all channels, so that the cursor stays. */
-  tell(frame: Frame, aside?: boolean): void;
-  /** Channels begin behind `cursor`. */
-  began(group: Group, cursor: string): void;
+  /** Hand on what was told; `aside`: by a request for this start, not for all channels, so that the cursor stays. */
+  tell(frame: Frame, aside?: Start): void;
+  /** Channels begin behind `cursor`; with `more`, they are first to be asked for on from there. */
+  answered(group: Group, cursor: string, more?: boolean): void;
   /** Milliseconds between polls that the server advised last. */
   advised(): number;
   /** Set by the transport: ask again at once, for what is wanted now. */
   renew?: () => void;
 }
 
-/** Listens until it is cut, and then throws a CutError; returns only after `signal` has aborted. */
+/** Listens until it is cut, and then throws a Cut; returns only after `signal` has aborted. */
 export type Transport = (line: Line) => Promise<void>;

@@ -10,8 +10,11 @@ import { turns } from "./turn.ts";
 /** Seconds that an answer may hang: below what proxies on the way put up with. */
 const HOLD = 25;
 const HOLD_LEAST = 5;
-/** And below what something on this way puts up with. */
+/** And below what something on this way puts up with; the last question that was cut had waited for `cutAt` seconds. */
 let hold = HOLD;
+let cutAt = 0;
+/** Two cuts at ages that differ by no more were made by the same clock. */
+const SAME_AGE = 1;
 
 export const polling: Transport = (line) =>
   turns(line, async (signal) => {
@@ -31,7 +34,10 @@ export function longPolling(line: Line): Promise<void> {
     } catch (error) {
       // Something on the way cuts what hangs: hang for less than it allows.
       const age = (Date.now() - asked) / 1000;
-      if (!signal.aborted && age > HOLD_LEAST && age < wait) hold = Math.max(HOLD_LEAST, Math.floor(age * 0.8));
+      if (!signal.aborted) {
+        if (age >= HOLD_LEAST && Math.abs(age - cutAt) < SAME_AGE) hold = Math.max(HOLD_LEAST, hold / 2);
+        cutAt = age;
+      }
       throw error;
     }
   });

@@ -5,10 +5,9 @@
 
 import { openEventStream } from "../event_stream.ts";
 import type { Take } from "../event_stream.ts";
-import { ask, CutError } from "../http.ts";
+import { ask } from "../http.ts";
 import type { Ask } from "../http.ts";
 import type { Cut } from "../machine.ts";
-import type { Group } from "../place.ts";
 import type { Frame } from "../wire.ts";
 import { begin } from "./answers.ts";
 import type { Line, Transport } from "./line.ts";
@@ -27,9 +26,27 @@ export function listenTo(
   return turns(line, async (signal) => {
     await begin(line, signal);
     const asked = line.place.asking();
-    const teller = openTeller(line, asked);
-    const wait = await read(line.url(asked.names, { after: line.place.cursor }), teller.take, signal);
-    throw new CutError({ wait, ...teller.cut });
+    let cut: Cut = { why: "cut too soon" };
+    let last = "";
+    const hint = await read(
+      line.url(asked.names, { after: line.place.stand }),
+      (event, data, id) => {
+        const value: unknown = JSON.parse(data);
+        const frame = (WORDS.includes(event) ? { [event]: value } : { message: value }) as Frame;
+        const { ready, end, gap } = frame;
+        if (ready) {
+          cut = { why: "cut" };
+          line.answered(asked, ready.cursor);
+        }
+        if (end) cut = ended(end);
+        line.tell(frame);
+        // The last of several gaps has an id of its own: there the stream goes on (spec §5.3).
+        if (gap && id !== last) line.tell({ at: id });
+        last = id;
+      },
+      signal,
+    );
+    throw { hint, ...cut };
   });
 }
 
@@ -62,32 +79,9 @@ export const sse: Transport = (line) =>
 
 export const WORDS = ["ready", "gap", "advice", "end"];
 
-/** Hands on a stream's events as frames, and notes why it ends. */
-function openTeller(line: Line, asked: Group): { cut: Cut; take: Take } {
-  let last = "";
-  const teller = {
-    cut: { reason: "cut before it began" } as Cut,
-    take(event: string, data: string, id: string) {
-      const value: unknown = JSON.parse(data);
-      const frame = (WORDS.includes(event) ? { [event]: value } : { message: value }) as Frame;
-      const { ready, end, gap } = frame;
-      if (ready) {
-        teller.cut = { reason: "cut" };
-        line.began(asked, ready.cursor);
-      }
-      if (end) teller.cut = ended(end);
-      line.tell(frame);
-      // The last of several gaps has an id of its own: there the stream goes on (spec §5.3).
-      if (gap && id !== last) line.tell({ at: id });
-      last = id;
-    },
-  };
-  return teller;
-}
-
 /** The close code says whether to come back (spec §5.4). Without a close frame it is 1006. */
 export function ended({ code = 0, reason = "" }: NonNullable<Frame["end"]>): Cut {
   // The token has run out, or is not taken: with another one it may be.
-  const auth = code === 4001 || code === 4501;
-  return { reason: `ended: ${code} ${reason}`, auth, final: !auth && /^(4[5-9]|100[23789])/.test(String(code)) };
+  const unauthorized = code === 4001 || code === 4501;
+  return { why: `ended: ${code} ${reason}`, unauthorized, final: !unauthorized && /^(4[5-9]|100[23789])/.test(String(code)) };
 }

@@ -24,6 +24,7 @@ SILENCE: Final = 40.0
 BUFFERED: Final = 3.0
 # The longest hold of a long-poll: under the usual 30 s at which proxies cut an answer that does not come.
 HOLD: Final = 25.0
+HOLD_LEAST: Final = 5.0
 # An answer is cut at 1 MiB by the server, and a message is 64 KiB; both are its settings.
 ANSWER_BYTES: Final = 16 * 1024 * 1024
 PROBLEM_BYTES: Final = 64 * 1024

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from typing import Final
 
 BASE: Final = 0.3
+# After a connection that worked: all that a server's end has cut are to be spread.
+BASE_CUT: Final = 1.0
 CAP: Final = 20.0
 # Hints are kept between what would hammer the server and what would seem dead.
 HINT_LEAST: Final = 0.05
@@ -28,6 +30,7 @@ class Backoff:
     ) -> None:
         """Begin with a bound of `base` seconds (None: BASE) that doubles up to `cap` (None: CAP)."""
         self._base = BASE if base is None else base
+        self._base_told = False
         self._cap = CAP if cap is None else cap
         self._chance = chance
         self._failures = 0
@@ -36,13 +39,19 @@ class Backoff:
     def advise(self, *, retry_ms: float | None = None, reconnect_within_ms: float | None = None) -> None:
         """Take the server's hints: a bound to begin with, and one for coming back from this connection."""
         if retry_ms is not None:
-            self._base = hint(retry_ms)
+            self._base, self._base_told = hint(retry_ms), True
         if reconnect_within_ms is not None:
             self._within = hint(reconnect_within_ms)
 
     def connected(self) -> None:
-        """A connection was made: what was said of coming back to it has been followed."""
+        """A connection was made: what was said of coming back to it has been followed.
+
+        When it is cut, many others are cut with it: the bound begins with BASE_CUT then, unless the server
+        named one.
+        """
         self._within = 0.0
+        if not self._base_told:
+            self._base = max(self._base, BASE_CUT)
 
     def reset(self) -> None:
         """All is well: the failures before are not counted any more."""

@@ -7,66 +7,70 @@ Invariant: every transport that is allowed stays in the order; a failing one is 
 
 from typing import Final, Literal, get_args
 
+from tidings.client.ask import HOLD_LEAST
+
 # In the order in which the automatic choice prefers them.
 Transport = Literal["websocket", "sse", "long-polling", "polling"]
 TRANSPORTS: Final[tuple[str, ...]] = get_args(Transport)
 # Seconds that what worked for an origin is begun with.
 REMEMBERED: Final = 3600.0
 ORIGINS: Final = 1_000
-# Connections in a row that were cut soon after they got through; then another transport has its turn.
-STRIKES: Final = 3
+# Two lives in a row that differ by no more were ended by the same clock on the way.
+SAME_AGE: Final = 1.0
+# Who lives longer than that can go on so; a long-poll that is cut may hang for less, down to HOLD_LEAST.
+AGE_MOST: Final = 60.0
 
 _worked: dict[str, tuple[str, float]] = {}
 
 
 class Choice:
-    """The transports of one subscription; `ways` is the order of preference."""
+    """The transports of one subscription; `transports` is the order of preference."""
 
-    def __init__(self, origin: str, ways: tuple[str, ...]) -> None:
-        self.ways = ways
+    def __init__(self, origin: str, transports: tuple[str, ...]) -> None:
+        self.transports = transports
         self._origin = origin
         self._first: str | None = None
-        self._strikes = 0
+        # Seconds that the last connection lived.
+        self._age: float | None = None
 
     def order(self, now: float) -> list[str]:
         """Return the transports in the order in which they are to be tried."""
         if self._first is None:
-            self._first = _recall(self._origin, self.ways, now)
-        return [self._first, *(way for way in self.ways if way != self._first)]
+            self._first = _recall(self._origin, self.transports, now)
+        return [self._first, *(transport for transport in self.transports if transport != self._first)]
 
-    def better(self, way: str) -> tuple[str, ...]:
-        """Return what is preferred to `way`, the best first."""
-        return self.ways[: self.ways.index(way)]
+    def better(self, transport: str) -> tuple[str, ...]:
+        """Return what is preferred to `transport`, the best first."""
+        return self.transports[: self.transports.index(transport)]
 
-    def worked(self, way: str, now: float) -> None:
-        """Note that `way` got through: it is begun with from now on, by others of this process, too."""
-        if way != self._first:
-            self._first, self._strikes = way, 0
-        if len(self.ways) == 1:
+    def worked(self, transport: str, now: float) -> None:
+        """Note that `transport` got through: it is begun with from now on, by others of this process, too."""
+        self._first = transport
+        if len(self.transports) == 1:
             return  # it was not chosen, so it says nothing about the others
         _worked.pop(self._origin, None)
-        _worked[self._origin] = (way, now + REMEMBERED)
+        _worked[self._origin] = (transport, now + REMEMBERED)
         if len(_worked) > ORIGINS:
             del _worked[next(iter(_worked))]
 
-    def steady(self) -> None:
-        """Note that the connection lasted."""
-        self._strikes = 0
+    def lived(self, transport: str, age: float) -> bool:
+        """Note for how long a connection lived that was cut; say whether another transport has its turn now.
 
-    def short(self, way: str) -> bool:
-        """Note that `way` was cut soon; say whether another has its turn now."""
-        self._strikes += 1
-        if self._strikes < STRIKES or len(self.ways) == 1:
+        So it is where the one before lived as long: a clock on the way cuts what hangs, and it will do so
+        again.
+        """
+        before, self._age = self._age, age
+        most = HOLD_LEAST if transport == "long-polling" else AGE_MOST
+        if before is None or abs(age - before) >= SAME_AGE or age >= most or len(self.transports) == 1:
             return False
-        self._strikes = 0
         # What is less preferred asks less of the way to the server; behind the last comes the first.
-        self._first = self.ways[(self.ways.index(way) + 1) % len(self.ways)]
+        self._first = self.transports[(self.transports.index(transport) + 1) % len(self.transports)]
         return True
 
-    def advise(self, way: str | None) -> None:
-        """Begin the next connection with `way`, where it is allowed; this one is good as long as it lasts."""
-        if way in self.ways:
-            self._first = way
+    def advise(self, transport: str | None) -> None:
+        """Begin the next connection with `transport`, if it is allowed; this one stays while it lasts."""
+        if transport in self.transports:
+            self._first = transport
 
 
 def forget() -> None:
@@ -74,6 +78,6 @@ def forget() -> None:
     _worked.clear()
 
 
-def _recall(origin: str, ways: tuple[str, ...], now: float) -> str:
-    way, until = _worked.get(origin, ("", 0.0))
-    return way if way in ways and now < until else ways[0]
+def _recall(origin: str, transports: tuple[str, ...], now: float) -> str:
+    transport, until = _worked.get(origin, ("", 0.0))
+    return transport if transport in transports and now < until else transports[0]

@@ -1,4 +1,4 @@
-"""A client of one server: subscriptions and publishing over whichever way gets through.
+"""A client of one server: subscriptions and publishing over whichever transport gets through.
 
 Owns: what both share (the address, the token, the connections), and their end. Does not own: how a
 subscription runs (supervisor.py), or how a message is published (publishing.py).
@@ -65,7 +65,7 @@ class Client:
         """Take what `connect` takes."""
         self._address = read_address(url)
         self._token = AsyncToken(token)
-        self._ways = _read_transports(transports)
+        self._transports = _read_transports(transports)
         self._timeout = _read_timeout(timeout)
         self._session: aiohttp.ClientSession | None = None
         self._supervisors: set[Supervisor] = set()
@@ -111,7 +111,7 @@ class Client:
         )
         supervisor = Supervisor(
             ask,
-            Choice(self._address.origin, self._ways),
+            Choice(self._address.origin, self._transports),
             self._open,
             persist=persist,
             on_state=on_state or (lambda _: None),
@@ -228,10 +228,10 @@ def follow(
 def _read_transports(transports: Sequence[Transport] | None) -> tuple[str, ...]:
     if transports is None:
         return TRANSPORTS
-    ways = (transports,) if isinstance(transports, str) else tuple(dict.fromkeys(transports))
-    if not ways or not set(ways) <= set(TRANSPORTS):
+    allowed = (transports,) if isinstance(transports, str) else tuple(dict.fromkeys(transports))
+    if not allowed or not set(allowed) <= set(TRANSPORTS):
         raise ValueError(f"transports are some of {', '.join(TRANSPORTS)}, not {transports!r}")
-    return ways
+    return allowed
 
 
 def _read_timeout(seconds: float) -> float:

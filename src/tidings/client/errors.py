@@ -91,7 +91,7 @@ class BadAnswer(ClientError):
 class Cut(Exception):
     """A connection ended that may be begun again; `wait` is the server's hint in seconds, where it gave one.
 
-    `transport_failed` says that this way of waiting did not get through, while the server may well be
+    `transport_failed` says that this transport did not get through, while the server may well be
     there: the automatic choice then goes on to the next one. It stays False when the server could not be
     reached at all, and where the server itself said to come back. `code` is the close code that it said so
     with.

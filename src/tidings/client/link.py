@@ -41,7 +41,7 @@ class Link:
 
     def __init__(
         self,
-        way: str,
+        transport: str,
         session: aiohttp.ClientSession,
         ask: Ask,
         *,
@@ -49,8 +49,8 @@ class Link:
         take: Callable[["Link", Sign], Awaitable[None]],
         ended: Callable[[], None],
     ) -> None:
-        """Begin to connect over `way`."""
-        self.way = way
+        """Begin to connect over `transport`."""
+        self.transport = transport
         self.failure: Exception | None = None
         self.done = False
         # When it got through; None: it did not, yet.
@@ -85,7 +85,7 @@ class Link:
             try:
                 # Apart from the deadline: a slow token is no slow transport.
                 await self._ask.token.get()
-                async with aclosing(_RECEIVE[self.way](self._session, self._ask)) as signs:
+                async with aclosing(_RECEIVE[self.transport](self._session, self._ask)) as signs:
                     async with asyncio.timeout(None if self.since is not None else FIRST_SIGN):
                         sign = await self._first(signs)
                     if self.since is None and not self._claim(self):

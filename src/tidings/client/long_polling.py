@@ -10,13 +10,12 @@ from typing import Final
 
 import aiohttp
 
-from tidings.client.ask import CONNECT_TIMEOUT, HOLD, Ask, read_whole
+from tidings.client.ask import CONNECT_TIMEOUT, HOLD, HOLD_LEAST, Ask, read_whole
 from tidings.client.errors import Refused
 from tidings.client.items import Answer, Ready, Sign, read
 
 # Behind a cache that merges questions an answer may come that much later than it was asked for.
 GRACE: Final = 15.0
-HOLD_LEAST: Final = 5.0
 # Two cuts at ages that differ by no more were made by the same clock on the way.
 SAME_AGE: Final = 1.0
 

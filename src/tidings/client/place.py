@@ -5,8 +5,8 @@ when anything is read. Pure: no loop, no clock.
 Invariant: everything up to `cursor` was taken, or told as a gap; nothing above it was.
 """
 
+from tidings.client.cursor import earlier, further, had
 from tidings.client.items import Gap, Message, Reached, Ready, Sign
-from tidings.wire import cursor as cursors
 
 
 class Place:
@@ -34,24 +34,26 @@ class Place:
         match sign:
             case Message():
                 self.settle()
-                if self._had(sign.id):
+                if had(self.after, sign.id):
                     return None
-                self.after = sign.id
+                self.after = further(self.after, sign.id)
                 self._told.clear()
                 return sign
             case Gap():
                 if sign.reason != "retention":
                     # Several may come at once, one a channel: what follows all of them begins at the
                     # smallest.
-                    self._behind_gaps = _smaller(self._behind_gaps, sign.resumed)
+                    self._behind_gaps = earlier(self._behind_gaps, sign.resumed)
                 if sign in self._told:
                     return None
                 self._told.add(sign)
                 return sign
             case Reached():
                 # Not backwards, but where the cursor is from a future or a life of the log that is no more.
-                if self._behind_gaps is not None or not self._had(sign.cursor):
+                if self._behind_gaps is not None:
                     self.after = sign.cursor
+                elif not had(self.after, sign.cursor):
+                    self.after = further(self.after, sign.cursor)
                 self._behind_gaps = None
             case Ready():
                 if sign.cursor is not None and self.cursor is None:
@@ -63,21 +65,3 @@ class Place:
         if self._behind_gaps is not None:
             self.after = self._behind_gaps
             self._behind_gaps = None
-
-    def _had(self, cursor: str) -> bool:
-        """Say whether what `cursor` names was taken before."""
-        mine = cursors.decode(self.after or "")
-        its = cursors.decode(cursor)
-        return (
-            mine is not None and its is not None and mine.epoch == its.epoch and its.position <= mine.position
-        )
-
-
-def _smaller(one: str | None, other: str) -> str:
-    """Return the cursor that comes first; of two that cannot be compared, the one that was told first."""
-    if one is None:
-        return other
-    first, second = cursors.decode(one), cursors.decode(other)
-    if first is None or second is None or first.epoch != second.epoch:
-        return one
-    return one if first.position <= second.position else other

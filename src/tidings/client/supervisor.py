@@ -56,7 +56,7 @@ class Supervisor:
         """Take what is to be followed; nothing happens before `start`."""
         self.buffer = Buffer()
         self.buffer.cursor = ask.place.cursor
-        self.state = State("idle", choice.ways[0])
+        self.state = State("idle", choice.transports[0])
         self.trace = Trace()
         self._ask = ask
         self._choice = choice
@@ -158,19 +158,19 @@ class Supervisor:
         Raises Cut when all of them failed, or the server is away or says so itself, and what ends a
         subscription.
         """
-        ways = self._choice.order(_now())
+        transports = self._choice.order(_now())
         due = _now()
         last: Exception = Cut("no transport is allowed")
         try:
             while not self._is_live():
-                if ways and (not self._links or _now() >= due):
-                    way = ways.pop(0)
-                    due = _now() + HEAD_START[way]
-                    self._tell("recovering" if self._reached else "connecting", way=way)
-                    self._begin(way)
+                if transports and (not self._links or _now() >= due):
+                    transport = transports.pop(0)
+                    due = _now() + HEAD_START[transport]
+                    self._tell("recovering" if self._reached else "connecting", transport=transport)
+                    self._begin(transport)
                 elif not self._links:
                     raise last
-                await self._news_until(due if ways else None)
+                await self._news_until(due if transports else None)
                 if self._is_live():
                     return
                 for link in [link for link in self._links if link.done]:
@@ -182,7 +182,7 @@ class Supervisor:
 
     def _judged(self, link: Link, failure: Exception) -> Exception:
         """Return a failure that another transport may not meet; raise any other."""
-        self.trace.say(f"{link.way}: {failure}")
+        self.trace.say(f"{link.transport}: {failure}")
         match failure:
             case Cut(transport_failed=True):
                 return failure
@@ -196,10 +196,12 @@ class Supervisor:
             case _:
                 raise failure
 
-    def _begin(self, way: str) -> Link:
-        link = Link(way, self._session(), self._ask, claim=self._claim, take=self._take, ended=self._news.set)
+    def _begin(self, transport: str) -> Link:
+        link = Link(
+            transport, self._session(), self._ask, claim=self._claim, take=self._take, ended=self._news.set
+        )
         self._links.add(link)
-        self.trace.say(f"{way}: trying")
+        self.trace.say(f"{transport}: trying")
         return link
 
     def _claim(self, link: Link) -> bool:
@@ -212,9 +214,9 @@ class Supervisor:
         self._reached = True
         self._ask.place.begin()
         self._backoff.connected()
-        self._choice.worked(link.way, _now())
-        self.trace.say(f"{link.way}: live")
-        self._tell("live", way=link.way)
+        self._choice.worked(link.transport, _now())
+        self.trace.say(f"{link.transport}: live")
+        self._tell("live", transport=link.transport)
         self._news.set()
         return True
 
@@ -244,9 +246,9 @@ class Supervisor:
             raise failure or Cut("the connection ended")
         if live.lived >= STEADY:
             self._backoff.reset()
-            self._choice.steady()
-        elif failure.code is None and self._choice.short(live.way):
-            self.trace.say(f"{live.way}: was cut soon, time and again; another is tried first")
+        # What the server says itself is no clock on the way.
+        if failure.code is None and self._choice.lived(live.transport, live.lived):
+            self.trace.say(f"{live.transport}: was cut at the same age as before; another is tried first")
         return failure
 
     def _look_for_better(self, live: Link) -> float:
@@ -256,16 +258,16 @@ class Supervisor:
         if self._better is not None:
             if not self._better.done:
                 return _now() + TICK
-            self.trace.say(f"{self._better.way}: {self._better.failure}")
+            self.trace.say(f"{self._better.transport}: {self._better.failure}")
             self._links.discard(self._better)
             self._better = None
-        better = self._choice.better(live.way)
+        better = self._choice.better(live.transport)
         # Without a cursor yet, the two would not begin at the same place.
         if not better or self._ask.place.cursor is None:
             return _now() + TICK
-        way = self._upgrade.next(better, _now())
-        if way is not None:
-            self._better = self._begin(way)
+        transport = self._upgrade.next(better, _now())
+        if transport is not None:
+            self._better = self._begin(transport)
         return self._upgrade.due
 
     def _slept(self) -> bool:
@@ -317,8 +319,10 @@ class Supervisor:
         if dropped:
             await asyncio.wait([link.task for link in dropped])
 
-    def _tell(self, name: StateName, reason: str = "", wait: float = 0.0, *, way: str | None = None) -> None:
-        self.state = State(name, way or self._choice.order(_now())[0], reason, wait)
+    def _tell(
+        self, name: StateName, reason: str = "", wait: float = 0.0, *, transport: str | None = None
+    ) -> None:
+        self.state = State(name, transport or self._choice.order(_now())[0], reason, wait)
         self._on_state(self.state)
 
 
