@@ -162,8 +162,9 @@ async def test_everything_works_by_keyboard(site: Site, visit: Visiting) -> None
             await page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()")
         )
 
-    focused = [await tab() for _ in range(15)]
-    assert focused[:5] == ["note", "Publish", "interval", "advised", "How to read and what is counted"]
+    focused = [await tab() for _ in range(16)]
+    assert focused[0] == "What each of them costs: the lab"
+    assert focused[1:6] == ["note", "Publish", "interval", "advised", "How to read and what is counted"]
     assert focused.count("Copy") == 5
 
     await page.locator("#note").focus()
