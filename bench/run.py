@@ -26,7 +26,9 @@ from scenarios import (
     connects,
     delay,
     echo,
+    engines,
     fanout,
+    following,
     idle,
     mixed,
     polling,
@@ -34,6 +36,7 @@ from scenarios import (
     saturation,
     stalled,
     storm,
+    workers,
 )
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -51,6 +54,9 @@ SCENARIOS: tuple[Scenario, ...] = tuple(
         polling,
         echo,
         publishing,
+        engines,
+        following,
+        workers,
         connects,
     )
 )

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 BENCH = Path(__file__).resolve().parent.parent
+SOURCES = {"PYTHONPATH": str(BENCH.parent / "src")}  # of what is measured, for a program's environment
 _SOURCES = BENCH / "c"
 _BUILD = BENCH / "build"
 _FLAGS = ("-O2", "-std=gnu11", "-Wall", "-Wextra")

@@ -66,7 +66,7 @@ def measure(server: Server, asked: Load) -> Found:
         time.sleep(_SETTLE)
 
         subscribers.mark()
-        meter = Meter(here.pid)
+        meter = Meter(here.pid, server.cores)
         published = load.publish(
             here,
             rate=asked.rate,

@@ -5,6 +5,7 @@ Invariant: the same limits hold for every server and every scenario.
 """
 
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from harness import processes
@@ -25,36 +26,42 @@ BEHIND_MOST = 0.5
 
 @dataclass(frozen=True)
 class Used:
-    """CPU seconds of the server's tree, of its core's ksoftirqd, of others there, and stolen by the host."""
+    """CPU seconds of the server's tree, of its core's ksoftirqd, of others there, and stolen by the host.
+
+    It had so many `cores`; where the load's own is among them (`shared`), the load is among the others.
+    """
 
     cpu: float
     soft: float
     others: float
     stolen: float
     wall: float
+    cores: int = 1
+    shared: bool = False
 
     @property
     def load(self) -> float:
-        """The share of its core that the server's tree used."""
-        return self.cpu / self.wall
+        """The share of its cores that the server's tree used."""
+        return self.cpu / self.wall / self.cores
 
     def figures(self) -> dict[str, float]:
         """Return what every row carries of it."""
         return {
             "server_load": self.load,
             "ksoftirqd_load": self.soft / self.wall,
-            "others_load": self.others / self.wall,
-            "stolen_load": self.stolen / self.wall,
+            "others_load": self.others / self.wall / self.cores,
+            "stolen_load": self.stolen / self.wall / self.cores,
         }
 
 
 class Meter:
     """Runs from when it is made."""
 
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
+    def __init__(self, pid: int, cores: Collection[int] = processes.CORES[:1]) -> None:
+        self._pid, self._cores = pid, cores
+        self._shared = processes.LOAD_CORE in cores and processes.LOAD_CORE != processes.SERVER_CORE
         self._cpu, self._soft = processes.cpu_seconds(pid), processes.ksoftirqd_seconds()
-        self._core, self._stolen = processes.core_seconds()
+        self._core, self._stolen = processes.core_seconds(cores)
         self._began = time.monotonic()
 
     def read(self) -> Used:
@@ -62,9 +69,9 @@ class Meter:
         wall = max(time.monotonic() - self._began, 1e-6)
         cpu = processes.cpu_seconds(self._pid) - self._cpu
         soft = processes.ksoftirqd_seconds() - self._soft
-        core, stolen = processes.core_seconds()
+        core, stolen = processes.core_seconds(self._cores)
         others = max(core - self._core - cpu - soft, 0.0)
-        return Used(cpu, soft, others, stolen - self._stolen, wall)
+        return Used(cpu, soft, others, stolen - self._stolen, wall, len(self._cores), self._shared)
 
 
 @dataclass
@@ -104,10 +111,13 @@ class Faults:
         load = load_cpu / used.wall
         if load > GENERATOR_LOAD_MOST and not (may_fill and used.load >= SERVER_LOAD_FULL):
             self.load.append(f"generator at {load:.0%} of its core")
-        if used.stolen / used.wall > STOLEN_LOAD_MOST:
-            self.load.append(f"the host took {used.stolen / used.wall:.0%} of the server's core")
-        if used.others / used.wall > OTHERS_LOAD_MOST:
-            self.load.append(f"others took {used.others / used.wall:.0%} of the server's core")
+        stolen = used.stolen / used.wall / used.cores
+        if stolen > STOLEN_LOAD_MOST:
+            self.load.append(f"the host took {stolen:.0%} of the server's core")
+        # On its own core the load is a neighbour that is meant to be there.
+        others = (used.others - (load_cpu if used.shared else 0.0)) / used.wall / used.cores
+        if others > OTHERS_LOAD_MOST:
+            self.load.append(f"others took {others:.0%} of the server's core")
 
     @property
     def all(self) -> tuple[str, ...]:

@@ -1,7 +1,8 @@
 """Processes on their cores: start, stop, and what they used.
 
 Owns: pinning, CPU time and memory of a process tree, from /proc. Does not own: what the processes are.
-Invariant: servers run on the first core that we may use, everything else of ours on the second.
+Invariant: servers run on the first core that we may use, everything else of ours on the second, where only
+a server of several processes may run, too.
 """
 
 import os
@@ -9,13 +10,14 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE = _CORES[0]
 LOAD_CORE = _CORES[1 % len(_CORES)]
+CORES = (SERVER_CORE, LOAD_CORE)
 
 
 def prepare() -> None:
@@ -28,13 +30,14 @@ def prepare() -> None:
 
 
 def start_server(
-    command: Sequence[str], environment: Mapping[str, str], talk: Path
+    command: Sequence[str], environment: Mapping[str, str], talk: Path, on: Collection[int] = CORES[:1]
 ) -> subprocess.Popen[bytes]:
-    """Return a process started on the servers' core, its output in the file `talk`.
+    """Return a process started on the servers' core, or `on` others, its output in the file `talk`.
 
-    The core is inherited rather than set afterwards: so are the threads that it starts at once.
+    Cores are inherited rather than set afterwards: so are the threads that it starts at once.
     """
-    os.sched_setaffinity(0, {SERVER_CORE})
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, on)
     try:
         with talk.open("wb") as out:
             return subprocess.Popen(
@@ -46,7 +49,7 @@ def start_server(
                 start_new_session=True,
             )
     finally:
-        os.sched_setaffinity(0, {LOAD_CORE})
+        os.sched_setaffinity(0, before)
 
 
 def stop_server(process: subprocess.Popen[bytes]) -> None:
@@ -94,14 +97,16 @@ def ksoftirqd_seconds() -> float:
     return 0.0
 
 
-def core_seconds() -> tuple[float, float]:
-    """Return how long the servers' core was busy, and how long a host kept it from us, in ticks of 10 ms."""
+def core_seconds(cores: Collection[int] = CORES[:1]) -> tuple[float, float]:
+    """Return how long `cores` were busy together, and how long a host kept them from us (10 ms ticks)."""
+    busy = kept = 0.0
     for line in Path("/proc/stat").read_text().splitlines():
-        if line.startswith(f"cpu{SERVER_CORE} "):
+        if line.startswith(tuple(f"cpu{core} " for core in cores)):
             user, nice, system, _idle, _wait, irq, softirq, stolen = map(int, line.split()[1:9])
             second = os.sysconf("SC_CLK_TCK")
-            return (user + nice + system + irq + softirq) / second, stolen / second
-    return 0.0, 0.0
+            busy += (user + nice + system + irq + softirq) / second
+            kept += stolen / second
+    return busy, kept
 
 
 def memory(pid: int) -> tuple[int, int]:

@@ -12,19 +12,19 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 
 from harness import build, processes
+from harness.engines import NO_ENGINE, Engine, in_memory
 
 WEBSOCKET = "websocket"
 SSE = "sse"
 LONG_POLLING = "long-polling"
 POLLING = "polling"
 
-_REPOSITORY = build.BENCH.parent
 _START_TIMEOUT = 15.0
 _epochs: dict[str, str] = {}
 
@@ -56,7 +56,8 @@ class Server:
     a client begins from when it asks again or comes back (its --resume). `echo` is there where a WebSocket
     can publish. `note` says in the tables what the server does less or otherwise. `prepare` installs what it
     needs, and raises RuntimeError with the reason where that cannot be had here. `version` says what it is,
-    once it is installed.
+    once it is installed. `beside` starts the engine that keeps its log, and `cores` are those that it may
+    use: the load's own, too, where the scenario knows what that does.
     """
 
     name: str
@@ -75,6 +76,8 @@ class Server:
     version: Callable[[], str] = lambda: ""
     headers: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    beside: Callable[[], AbstractContextManager[Engine]] = in_memory
+    cores: Sequence[int] = processes.CORES[:1]
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ class Running:
     server: Server
     process: subprocess.Popen[bytes]
     port: int
+    engine: Engine = NO_ENGINE
 
     @property
     def pid(self) -> int:
@@ -102,7 +106,14 @@ TIDINGS = Server(
     publish=_CHANNEL,
     echo=Echo("/channels/echo{n}", '{"publish":{"channel":"echo{n}","data":{data}}}', expect='{"message":'),
     version=lambda: metadata.version("tidings"),
-    environment={"PYTHONPATH": str(_REPOSITORY / "src")},
+    environment=build.SOURCES,
+)
+TIDINGS_WORKERS = replace(
+    TIDINGS,
+    name="Tidings, 2 workers",
+    command=lambda port: (*TIDINGS.command(port), "--workers", "2"),
+    note="two processes and their parent",
+    cores=processes.CORES,
 )
 UVLOOP = Server(
     "bare uvloop loop",
@@ -162,10 +173,10 @@ def running(server: Server) -> Iterator[Running]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
-    with tempfile.NamedTemporaryFile(prefix="bench-") as talk:
-        command = server.command(port)
+    with tempfile.NamedTemporaryFile(prefix="bench-") as talk, server.beside() as engine:
+        command = (*server.command(port), *engine.words)
         with processes.stopping(
-            processes.start_server(command, server.environment, Path(talk.name))
+            processes.start_server(command, server.environment, Path(talk.name), server.cores)
         ) as process:
             until = time.monotonic() + _START_TIMEOUT
             while True:
@@ -177,4 +188,4 @@ def running(server: Server) -> Iterator[Running]:
                         said = Path(talk.name).read_text(errors="replace").strip()
                         raise RuntimeError(f"{server.name} does not start: {said or 'no word'}") from None
                     time.sleep(0.05)
-            yield Running(server, process, port)
+            yield Running(server, process, port, engine)
