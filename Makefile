@@ -13,7 +13,7 @@ $(VENV)/.ready: pyproject.toml
 	@echo "Setting up $(VENV) …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=23.2"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[fast,dev,bench]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[fast,redis,nats,dev,bench]"
 	@touch $@
 
 setup: $(VENV)/.ready
@@ -37,11 +37,12 @@ test: setup programs
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -m "not alone" -n 3
+	$(BIN)/pytest -m alone
 
 # What some tests need besides Python: as root on Debian it is installed; elsewhere the tests that need
 # it say that they were skipped, and why.
-WANTED := chromium nginx haproxy caddy curl openssl nodejs npm
+WANTED := chromium nginx haproxy caddy redis-server nats-server strace curl openssl nodejs npm
 programs:
 	@missing=""; for program in $(WANTED); do \
 	  command -v $${program%js} >/dev/null || test -x /usr/sbin/$$program || missing="$$missing $$program"; \
@@ -49,7 +50,7 @@ programs:
 	if [ -n "$$missing" ]; then \
 	  if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "Installing from Debian:$$missing …"; \
-	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing >/dev/null; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq $$missing >/dev/null; \
 	  else \
 	    echo "Not installed, and only root can do it:$$missing. The tests that need them will be skipped."; \
 	  fi; \
@@ -63,10 +64,11 @@ serve: setup
 bench: setup
 	$(BIN)/python bench/run.py
 
-## chaos: every fault on all transports for five minutes, and a verdict; SEED=… repeats a run
+## chaos: every fault on all transports for five minutes, and a verdict; LOG=sqlite, redis, nats, workers … or memory, SEED=… repeats a run
 CHAOS_SECONDS ?= 300
+LOG ?= memory
 chaos: setup
-	$(BIN)/python tests/exactness/run.py --seconds $(CHAOS_SECONDS) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python tests/exactness/run.py --log $(LOG) --seconds $(CHAOS_SECONDS) $(if $(SEED),--seed $(SEED))
 
 ## roads: real and hostile proxies for ten minutes, and a table; SEED=… repeats a run
 ROADS_SECONDS ?= 600

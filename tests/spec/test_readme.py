@@ -21,6 +21,8 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from kit import ServerProcess
+from tidings.logs import open_log
+from tidings.server.config import Settings
 
 ROOT: Final = Path(__file__).parents[2]
 README: Final = (ROOT / "README.md").read_text()
@@ -51,6 +53,7 @@ READING: Final = lines("wait=", "Accept:", "websockets ws:", "tidings sub")
 (HELLO,) = lines("""'"hello"'""")
 PUBLISHING: Final = [line for line in lines("tidings pub", "--json", "text/plain") if line != HELLO]
 POLLING: Final = lines("rewind=1")
+SERVING: Final = lines("tidings serve")
 PYTHON: Final = [block for language, block in BLOCKS if language == "python"]
 
 
@@ -128,8 +131,19 @@ def test_the_readme_has_what_is_tested_here() -> None:
     assert len(POLLING) == 1
     assert len(PUBLISHING) == 4
     assert len(PYTHON) == 2
-    # And nothing that is not, but the two commands that do everything.
-    assert len(lines("")) - len([line for line in lines("") if not line]) == 4 + 1 + 1 + 4 + 2
+    # And nothing that is not, but the two commands that do everything, and servers on other logs.
+    assert len(SERVING) == 4
+    assert len(lines("")) - len([line for line in lines("") if not line]) == 4 + 1 + 1 + 4 + 2 + 4
+
+
+@pytest.mark.parametrize("command", SERVING)
+def test_the_servers_that_it_names_are_options_of_serve(command: str) -> None:
+    """Each kind of log is started in tests of its own; here: that what is written is what `serve` takes."""
+    words = command.split()
+    settings = dict(zip(words[2::2], words[3::2], strict=True))
+    log = settings.get("--log", "memory://")
+    Settings(log=log, workers=int(settings.get("--workers", "1"))).check()
+    open_log(log)
 
 
 @pytest.mark.parametrize("command", READING)
