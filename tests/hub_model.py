@@ -11,7 +11,7 @@ from itertools import count
 from weakref import WeakValueDictionary
 
 from tidings.core.history import Retention
-from tidings.core.message import Cursor, Draft, Durability, Life, Message, Receipt
+from tidings.core.message import Cursor, Draft, Durability, Hole, Life, Message, Receipt
 from tidings.hub import Hub
 from tidings.logs.base import Batch, Log
 from tidings.transports.carrier import Exchange, Writer
@@ -107,7 +107,7 @@ class World:
     def lose(self) -> None:
         """What was appended and is not delivered can no longer be had: this node was away for too long."""
         self.log.pending = []
-        self.hub.lose(self.log.head)
+        self.hub.lose(Hole(self.log.head))
 
     def publish(self, channel: str, data: bytes) -> None:
         self.hub.publish([Draft(channel, data)])

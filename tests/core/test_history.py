@@ -10,6 +10,7 @@ from tidings.core.history import History, Retention
 from tidings.core.message import Message
 
 CHANNELS = ["a", "b", "c", "d"]
+PARTITION = {"a": 0, "b": 0, "c": 1, "d": 1}
 COUNT, AGE, MARKS = 4, 10.0, 2
 WEIGHT = Message("e", 1, "a", 0, b"123").weight
 BYTES = 9 * WEIGHT
@@ -20,7 +21,7 @@ class HistoryAgainstList(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.history = History(Retention(COUNT, AGE, BYTES, MARKS))
+        self.history = History(Retention(COUNT, AGE, BYTES, MARKS), PARTITION.__getitem__)
         self.kept: list[Message] = []
         self.lost: dict[str, int] = dict.fromkeys(CHANNELS, 0)
         self.position = 0
@@ -49,6 +50,16 @@ class HistoryAgainstList(RuleBasedStateMachine):
         self.history.trim(self.now_ms)
         for message in [m for m in self.kept if m.time_ms < self.now_ms - AGE * 1000]:
             self._lose(message)
+
+    @rule(partition=st.integers(0, 1), missed=st.integers(0, 3))
+    def lose(self, partition: int, missed: int) -> None:
+        """A follower was away: what it has of a partition, and some that it never had, is gone."""
+        self.position += missed
+        others = {c: self.history.lost_through(c) for c in CHANNELS if PARTITION[c] != partition}
+        self.history.lose(self.position, partition)
+        self.kept = [m for m in self.kept if m.channel in others]
+        self.lost |= {c: self.position for c in CHANNELS if c not in others}
+        assert {c: self.history.lost_through(c) for c in others} == others, "a loss of another partition"
 
     @rule(
         channels=st.sets(st.sampled_from(CHANNELS), min_size=1),

@@ -14,9 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from hub_model import ListLog
 from tidings.core.history import Retention
-from tidings.core.message import Cursor, Draft, GapReason, Hole, Life, Message
-from tidings.core.start import Now
+from tidings.core.message import Cursor, Draft, Gap, GapReason, Hole, Life, Message
+from tidings.core.start import Earliest, Now
 from tidings.hub import Hub
+from tidings.hub.cohorts import Subscriber
 from tidings.logs.memory import MemoryLog
 from tidings.logs.partitions import PartitionedLog
 from tidings.transports.answers import look
@@ -49,6 +50,14 @@ class Node:
             lined_up = self.log._lined_up(partition, batch)
             assert not isinstance(lined_up, Life | Hole)
             self.hub.deliver(lined_up)
+
+    def miss(self, partition: int, count: int) -> None:
+        """Be away while the next messages of one partition are trimmed."""
+        missed = min(count, len(self.partitions[partition].messages) - self.followed[partition])
+        self.followed[partition] += missed
+        hole = self.log._lined_up(partition, Hole(self.followed[partition]))
+        assert isinstance(hole, Hole)
+        self.hub.lose(hole)
 
 
 class Client:
@@ -95,6 +104,10 @@ class Cluster(RuleBasedStateMachine):
     @rule(node=st.integers(0, 2), partition=st.integers(0, PARTITIONS - 1), count=st.integers(1, 5))
     def follow(self, node: int, partition: int, count: int) -> None:
         self.nodes[node % len(self.nodes)].follow(partition, count)
+
+    @rule(node=st.integers(0, 2), partition=st.integers(0, PARTITIONS - 1), count=st.integers(1, 5))
+    def miss(self, node: int, partition: int, count: int) -> None:
+        self.nodes[node % len(self.nodes)].miss(partition, count)
 
     @rule(client=st.integers(0, 50), node=st.integers(0, 2), limit=st.integers(1, 5))
     def poll(self, client: int, node: int, limit: int) -> None:
@@ -185,6 +198,67 @@ def test_what_is_lost_of_a_new_life_is_told_once() -> None:
         # Nothing of `c` was lost, so both resume at the beginning.
         ("a", "c"): [("a", epoch, 0), ("c", epoch, 0), ("a", retention, 2)],
     }
+
+
+class Told:
+    """A subscriber, and all that it was written, as _Plain renders it."""
+
+    def __init__(self, node: Node, channels: tuple[str, ...], *, once: bool = False) -> None:
+        self.text = b""
+        self.subscriber = Subscriber(channels, _Plain(), self.write, once=once)
+        node.hub.subscribe(self.subscriber, node.hub.places.locate(channels, Now()))
+
+    def write(self, data: bytes | None) -> None:
+        self.text += b"(ask again)" if data is None else data
+
+
+class _Plain:
+    """Renders a message as its data, and a gap as its channel."""
+
+    def messages(self, ms: Sequence[Message], /) -> bytes:
+        return b"".join(m.data for m in ms)
+
+    def gaps(self, gs: Sequence[Gap], cursor: str, /) -> bytes:
+        assert cursor
+        return "".join(f"(gap on {gap.channel})" for gap in gs).encode()
+
+
+def test_a_hole_in_one_partition_is_told_to_its_own_channels() -> None:
+    """A stream was purged by hand, or trimmed faster than this node followed it."""
+    partitions = [ListLog(f"e{p}", lambda: 1.0) for p in range(PARTITIONS)]
+    node = Node(partitions, [0] * PARTITIONS)
+    holed, whole = (next(c for c in CHANNELS if node.log._numbering.partition(c) == p) for p in (0, 1))
+    for partition, channel in enumerate((holed, whole)):
+        partitions[partition].append([Draft(channel, b"before")])
+        node.follow(partition, 1)
+    both = (holed, whole)
+    asked = {
+        channels: node.hub.places.locate(channels, Earliest()) for channels in ((holed,), (whole,), both)
+    }
+    streams = {channels: Told(node, channels) for channels in asked}
+    waiting = {channels: Told(node, channels, once=True) for channels in asked}
+
+    partitions[0].append([Draft(holed, b"missed")] * 3)
+    node.miss(0, 3)
+    gap = f"(gap on {holed})".encode()
+    assert {c: told.text for c, told in streams.items()} == {(holed,): gap, (whole,): b"", both: gap}
+    again = b"(ask again)"
+    assert {c: told.text for c, told in waiting.items()} == {(holed,): again, (whole,): b"", both: again}
+
+    for partition, channel in enumerate(both):
+        partitions[partition].append([Draft(channel, b"after")])
+        node.follow(partition, 1)
+    assert streams[both].text == gap + b"afterafter"
+    assert streams[(whole,)].text == waiting[(whole,)].text == b"after"
+    # And who comes back from before it: all that is kept is still there where nothing was lost.
+    for channels, due, gaps in (((whole,), [b"before", b"after"], []), ((holed,), [b"after"], [holed])):
+        place = asked[channels]
+        assert place.cursor is not None
+        found = look(
+            node.hub, Ask(channels, after(place.cursor, partitioned=True), Transport.POLLING, limit=9)
+        )
+        assert [m.data for m in found[1].messages] == due
+        assert [gap.channel for gap in found[0].gaps] == gaps
 
 
 def _parts(text: str) -> tuple[tuple[int, int], ...]:

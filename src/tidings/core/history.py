@@ -5,9 +5,9 @@ Does not own: waiting and clients (hub.py), numbering and durability (logs/).
 Invariant: for every channel, also one that was forgotten, `lost_through` is never below what it lost.
 """
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from heapq import heappop, heappush, heapreplace, merge
+from heapq import heapify, heappop, heappush, heapreplace, merge
 from itertools import islice
 from operator import attrgetter
 
@@ -50,10 +50,16 @@ class Slice:
 
 
 class History:
-    """The newest messages of all channels of one log, bounded."""
+    """The newest messages of all channels of one log, bounded.
 
-    def __init__(self, retention: Retention | None = None) -> None:
+    `partition` says which part of the log a channel is in, where it has parts that are lost apart.
+    """
+
+    def __init__(
+        self, retention: Retention | None = None, partition: Callable[[str], int] = lambda _channel: 0
+    ) -> None:
         self.retention = retention or Retention()
+        self._partition = partition
         self.weight = 0
         self._windows: dict[str, Window] = {}
         # (position of the oldest message at some time, channel), one entry for each window that is not
@@ -62,6 +68,8 @@ class History:
         # Channels that are idle and empty are forgotten, but not what they lost.
         self._marks: dict[str, int] = {}
         self._forgotten_through = 0
+        # Up to where all channels of a partition lost what they had.
+        self._holes: dict[int, int] = {}
 
     def __len__(self) -> int:
         return sum(len(window) for window in self._windows.values())
@@ -77,7 +85,8 @@ class History:
         window = self._windows.get(channel)
         if window is None:
             # A channel whose mark was dropped starts from the mark that stands for all of those.
-            window = self._windows[channel] = Window(self._marks.pop(channel, self._forgotten_through))
+            window = self._windows[channel] = Window(self.lost_through(channel))
+            self._marks.pop(channel, None)
             heappush(self._oldest, (message.position, channel))
         window.append(message)
         self.weight += message.weight
@@ -121,12 +130,13 @@ class History:
         window = self._windows.get(channel)
         if window is not None:
             return window.lost_through
-        return self._marks.get(channel, self._forgotten_through)
+        mark = self._marks.get(channel, self._forgotten_through)
+        return max(mark, self._holes.get(self._partition(channel), 0)) if self._holes else mark
 
     def lost(self) -> tuple[int, dict[str, int]]:
         """Return what `begin` takes: up to where messages may be gone, of any channel and of single ones."""
         lost = {channel: window.lost_through for channel, window in self._windows.items()}
-        return self._forgotten_through, {**self._marks, **lost}
+        return max(self._forgotten_through, *self._holes.values(), 0), {**self._marks, **lost}
 
     def begin(self, lost_through: int = 0, marks: Mapping[str, int] | None = None) -> None:
         """Forget everything, and begin with what was lost before: on any channel, and on single ones."""
@@ -135,12 +145,18 @@ class History:
         self._oldest.clear()
         self._marks = dict(marks or {})
         self._forgotten_through = lost_through
+        self._holes.clear()
 
-    def lose(self, through: int) -> None:
-        """Lose what is kept, and count messages of any channel up to position `through` as lost."""
-        self.begin(
-            max(through, self._forgotten_through), {c: m for c, m in self._marks.items() if m > through}
-        )
+    def lose(self, through: int, partition: int = 0) -> None:
+        """Lose what is kept of a partition, and count messages of its channels up to `through` as lost."""
+        lost = [channel for channel in self._windows if self._partition(channel) == partition]
+        for channel in lost:
+            window = self._windows.pop(channel)
+            self.weight -= sum(message.weight for message in window.last_ones(len(window)))
+            through = max(through, window.last)
+        self._oldest = [(position, channel) for position, channel in self._oldest if channel in self._windows]
+        heapify(self._oldest)
+        self._holes[partition] = max(through, self._holes.get(partition, 0))
 
     def tail(self, channels: Iterable[str]) -> int:
         """Return the position of the last message on `channels` that is known, 0 when there is none.

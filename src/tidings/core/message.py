@@ -75,10 +75,12 @@ class Hole:
     """A follower was away for too long: what it has not seen, up to `through`, is gone.
 
     Where it was not `ours` nobody missed anything: what stands there is no message, and was passed over.
+    Of a log of partitions it is one `partition`'s alone.
     """
 
     through: int
     ours: bool = True
+    partition: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,11 +34,15 @@ class Numbering:
     def check(self, channels: Sequence[str]) -> None:
         """Refuse channels that no one cursor can speak of, with `too_many_channels`."""
 
+    def partition(self, channel: str) -> int:  # noqa: ARG002  for partitions
+        """Return which partition `channel` is in; of one log it is 0."""
+        return 0
+
     def cursor(
         self,
         epoch: str,
         position: int,
-        channels: Sequence[str],  # noqa: ARG002  for partitions
+        channels: Sequence[str],  # noqa: ARG002
         floors: Floors = None,  # noqa: ARG002
     ) -> Cursor:
         """Return what a client of `channels` is told that has all up to `position` and its floors."""

@@ -78,7 +78,7 @@ class Hub:
         self.closing = False
         # Seconds by which the event loop is late again and again; whoever owns the loop measures it.
         self.lag = 0.0
-        self.history = History(retention)
+        self.history = History(retention, log.numbering.partition)
         self.cohorts = Cohorts()
         slow = slow or Rules((), SlowPolicy.RESUME)
         self.places = Places(log, self.history, self.stats, clock=clock, slow=slow)
@@ -121,7 +121,7 @@ class Hub:
             if isinstance(batch, Life):
                 self.begin(batch)
             elif isinstance(batch, Hole):
-                (self.lose if batch.ours else self.pass_over)(batch.through)
+                (self.lose if batch.ours else self.pass_over)(batch)
             else:
                 self.deliver(batch)
 
@@ -141,24 +141,25 @@ class Hub:
             subscriber.floors = None
             subscriber.drain(int(limits.DRAIN * 1000), "moved")
 
-    def pass_over(self, through: int) -> None:
-        """Go on behind `through`: what lies between is no message, so everyone live has everything."""
-        self.places.position = self._written = max(self.position, through)
+    def pass_over(self, hole: Hole) -> None:
+        """Go on behind `hole`: what lies there is no message, so everyone live has everything."""
+        self.places.position = self._written = max(self.position, hole.through)
         self._arrive()
 
-    def lose(self, through: int) -> None:
-        """Go on behind `through`: what lies between cannot be had, and everyone is told so."""
-        listening = self.cohorts.dismiss_all()
-        for subscriber in listening:
-            subscriber.position = self.position
-        self.history.lose(through)
+    def lose(self, hole: Hole) -> None:
+        """Go on behind `hole`: what lay there cannot be had, and who listens to its partition is told so."""
+        before, listening = self.position, self.cohorts.dismiss_all()
+        self.history.lose(hole.through, hole.partition)
         self.shared.clear()
-        self.places.position = self._written = max(self.position, through)
+        self.places.position = self._written = max(before, hole.through)
         for subscriber in listening:
-            if subscriber.once:
+            subscriber.position = before
+            if not subscriber.once:
+                self.refill(subscriber)  # and is live again at once where nothing of its own was lost
+            elif any(self.history.lost_through(channel) > before for channel in subscriber.channels):
                 write_each((subscriber,), None)
             else:
-                self.refill(subscriber)
+                self.cohorts.join(subscriber)
         self._arrive()
 
     def deliver(self, messages: Sequence[Message]) -> None:

@@ -136,7 +136,7 @@ class PartitionedLog(Log):
 
     def _lined_up(self, partition: int, batch: Sequence[Message] | Hole) -> Batch:
         if isinstance(batch, Hole):
-            return Hole(self._line.add(partition, batch.through), batch.ours)
+            return Hole(self._line.add(partition, batch.through), batch.ours, partition)
         lined_up = []
         for message in batch:
             # Another follower of the same partition may be handed the same objects.

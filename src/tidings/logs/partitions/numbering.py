@@ -32,7 +32,7 @@ class PartitionedNumbering(Numbering):
         self.lives: Sequence[Life] = ()
 
     def partition(self, channel: str) -> int:
-        """Return which partition `channel` is in: by its CRC-32, so that all nodes and versions agree."""
+        """See Numbering: by the channel's CRC-32, so that all nodes and versions agree."""
         return crc32(channel.encode()) % self._count
 
     def touched(self, channels: Sequence[str]) -> list[int]:
