@@ -3,24 +3,24 @@
 // Owns: the wiring, when to listen and when to rest, and the clock that draws. Does not own: any transport.
 // Invariant: whatever stops the listening, each cursor is kept, and listening goes on exactly behind it.
 
+import { say } from "./aloud.js";
 import { requestHead } from "./cost.js";
 import { clock } from "./clock.js";
 import { Cursor } from "./cursor.js";
 import { Interval } from "./interval.js";
 import { fillLines } from "./lines.js";
+import { Listening } from "./listening.js";
 import { longPolling } from "./long-polling.js";
 import { Machine } from "./machine.js";
 import { Panel } from "./panel.js";
 import { polling } from "./polling.js";
 import { publishFrom } from "./publish.js";
 import { serverSentEvents } from "./sse.js";
-import { SPAN } from "./strip.js";
+import { everyPixel } from "./strip.js";
 import * as words from "./words.js";
 import { webSocket } from "./websocket.js";
 
-const HIDDEN_FOR = 30; // seconds after which a hidden page rests
-const ASLEEP = 10; // seconds the clock must jump for the machine to have slept
-const SAY_EVERY = 5; // seconds between two things said aloud
+const DESCRIBE_EVERY = 5; // seconds between two descriptions of what the strips show
 
 const find = (id) => document.getElementById(id);
 const root = new URL("./", document.baseURI).href;
@@ -41,43 +41,16 @@ const panels = listeners.map(({ panel }) => panel);
 
 // Listening and resting
 
-let listening = null; // what ends it
-
-function listen() {
-  if (listening) return;
-  listening = new AbortController();
-  const { signal } = listening;
-  for (const { listen: begin, cursor, panel } of listeners) {
-    begin({ address, cursor, panel, interval, signal }).catch((error) => {
+function begin(signal) {
+  for (const { listen, cursor, panel } of listeners) {
+    listen({ address, cursor, panel, interval, signal }).catch((error) => {
       panel.stopped(error.message);
       throw error; // a fault of this page: the console shows it whole
     });
   }
 }
 
-function rest() {
-  listening?.abort();
-  listening = null;
-}
-
-// A browser has six connections for an origin over all its tabs, and two of them are ours: a page nobody sees gives them
-// back. An open socket would also keep the page out of the back/forward cache.
-let hiding;
-document.addEventListener("visibilitychange", () => {
-  clearTimeout(hiding);
-  if (document.visibilityState === "visible") return listen();
-  hiding = setTimeout(() => {
-    rest();
-    for (const panel of panels) panel.paused();
-  }, HIDDEN_FOR * 1000);
-});
-addEventListener("pagehide", rest);
-addEventListener("pageshow", listen);
-addEventListener("online", () => {
-  if (!listening) return;
-  rest();
-  listen();
-});
+const listening = new Listening(begin, () => panels.forEach((panel) => panel.paused()));
 
 // What is heard
 
@@ -90,28 +63,10 @@ function changed(panel, text) {
   say(`${panel.name}: ${text}`);
 }
 
-// Said aloud politely, and no more often than one can listen: what has piled up is said together, the newest last.
-let piled = [];
-let saying = null;
-function say(text) {
-  piled = [...piled, text].slice(-4);
-  saying ??= setTimeout(() => {
-    find("said").textContent = piled.join(". ");
-    piled = [];
-    saying = null;
-  }, SAY_EVERY * 1000);
-}
-
 // The clocks: figures four times a second, strips as often as they move by a pixel
 
-let ticked = Date.now();
 setInterval(() => {
   const now = Date.now();
-  if (now - ticked > ASLEEP * 1000 && listening) {
-    rest(); // connections that slept look open and may be dead
-    listen();
-  }
-  ticked = now;
   machine.tick(now);
   for (const panel of panels) panel.tick(now);
 }, 250);
@@ -122,20 +77,11 @@ setInterval(() => {
   find("clock-note").textContent = off
     ? `The two clocks differ by about ${words.count(Math.abs(off))} ms; the fastest message counts as no delay.`
     : "";
-}, SAY_EVERY * 1000);
+}, DESCRIBE_EVERY * 1000);
 
-const still = matchMedia("(prefers-reduced-motion: reduce)");
-let drawn = 0;
-function draw() {
-  const now = Date.now();
-  const pixel = SPAN / (find("polling").clientWidth * devicePixelRatio);
-  if (now - drawn >= (still.matches ? 1000 : Math.max(pixel, 30))) {
-    drawn = now;
-    for (const panel of panels) panel.draw(now);
-  }
-  requestAnimationFrame(draw);
-}
-requestAnimationFrame(draw);
+everyPixel(find("polling"), 30, (now) => {
+  for (const panel of panels) panel.draw(now);
+});
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   for (const panel of panels) panel.recolour();
@@ -159,4 +105,4 @@ showInterval();
 publishFrom(find("publish"), new URL("channels/notes", root), find("published"));
 fillLines(find("lines"), root);
 find("head-estimate").textContent = words.count(Math.round(requestHead(address) / 10) * 10);
-listen();
+listening.listen();

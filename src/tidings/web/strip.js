@@ -1,11 +1,26 @@
 // A transport's last seconds as a drawing: the upper edge is the server's log, the lower edge this browser.
 //
-// Owns: the moments and how they look. Does not own: when it is drawn (main.js).
+// Owns: the moments, how they look, and how often that changes. Does not own: when they came (panel.js).
 // Invariant: what did not happen is not drawn; where no connection was, there is no line.
 //
 // A message is a line from when it was published (above) to when it came (below), so its slant is its delay.
 
-export const SPAN = 10_000; // ms from the left edge to the right
+const SPAN = 10_000; // ms from the left edge to the right
+
+/** Calls `draw(now)` as often as a strip as wide as `element` moves by a pixel, but not within `least` ms of the last. */
+export function everyPixel(element, least, draw) {
+  const still = matchMedia("(prefers-reduced-motion: reduce)");
+  let drawn = 0;
+  requestAnimationFrame(function frame() {
+    const now = Date.now();
+    const pixel = SPAN / (element.clientWidth * devicePixelRatio);
+    if (now - drawn >= (still.matches ? 1000 : Math.max(pixel, least))) {
+      drawn = now;
+      draw(now);
+    }
+    requestAnimationFrame(frame);
+  });
+}
 
 const MARKS = {
   polling: (c, x, y) => c.arc(x, y, 3, 0, 2 * Math.PI),

@@ -2,12 +2,14 @@
 //
 // Owns: the wiring, the load, and when it is counted anew. Does not own: any transport (the first page's modules).
 
+import { say } from "../aloud.js";
 import { Cursor } from "../cursor.js";
 import { Interval } from "../interval.js";
+import { Listening } from "../listening.js";
 import { longPolling } from "../long-polling.js";
 import { polling } from "../polling.js";
 import { serverSentEvents } from "../sse.js";
-import { SPAN } from "../strip.js";
+import { everyPixel } from "../strip.js";
 import { webSocket } from "../websocket.js";
 import * as words from "../words.js";
 import { Charts } from "./charts.js";
@@ -15,8 +17,7 @@ import * as formulas from "./formulas.js";
 import { Publisher } from "./publisher.js";
 import { Station } from "./station.js";
 
-const HIDDEN_FOR = 30; // seconds after which a hidden page rests
-const SAY_EVERY = 5; // seconds between two things said aloud
+const DESCRIBE_EVERY = 5; // seconds between two descriptions of what the strips show
 const WAIT = 25; // seconds that the long-polls of long-polling.js hang
 
 const find = (id) => document.getElementById(id);
@@ -45,40 +46,20 @@ const publisher = new Publisher(address, rateOf(rate), failed);
 
 // Listening and resting
 
-let listening = null; // what ends it
 let wanted = true; // whether messages are to come: not while they are paused
 
-function listen() {
-  if (listening) return;
-  listening = new AbortController();
-  const { signal } = listening;
-  for (const { listen: begin, cursor, station } of listeners) {
-    begin({ address, cursor, panel: station, interval, signal }).catch((error) => {
+function begin(signal) {
+  for (const { listen, cursor, station } of listeners) {
+    listen({ address, cursor, panel: station, interval, signal }).catch((error) => {
       station.stopped(error.message);
       throw error; // a fault of this page: the console shows it whole
     });
   }
   if (wanted) publisher.start();
+  signal.addEventListener("abort", () => publisher.stop());
 }
 
-function rest() {
-  listening?.abort();
-  listening = null;
-  publisher.stop();
-}
-
-// A page nobody sees gives its connections back: a browser has six for an origin, and three of them are ours.
-let hiding;
-document.addEventListener("visibilitychange", () => {
-  clearTimeout(hiding);
-  if (document.visibilityState === "visible") return listen();
-  hiding = setTimeout(() => {
-    rest();
-    for (const station of stations) station.paused();
-  }, HIDDEN_FOR * 1000);
-});
-addEventListener("pagehide", rest);
-addEventListener("pageshow", listen);
+const listening = new Listening(begin, () => stations.forEach((station) => station.paused()));
 
 // The load
 
@@ -133,19 +114,6 @@ find("anew").addEventListener("click", () => {
 });
 find("controls").addEventListener("submit", (event) => event.preventDefault());
 
-// What is said aloud: politely, and no more often than one can listen
-
-let piled = [];
-let saying = null;
-function say(text) {
-  piled = [...piled, text].slice(-4);
-  saying ??= setTimeout(() => {
-    find("said").textContent = piled.join(". ");
-    piled = [];
-    saying = null;
-  }, SAY_EVERY * 1000);
-}
-
 function changed(station, text) {
   say(`${station.name}: ${text}`);
 }
@@ -184,21 +152,12 @@ setInterval(() => {
 setInterval(() => {
   for (const station of stations) station.describe();
   charts.describe(stations);
-}, SAY_EVERY * 1000);
+}, DESCRIBE_EVERY * 1000);
 
-const still = matchMedia("(prefers-reduced-motion: reduce)");
-let drawn = 0;
-function draw() {
-  const now = Date.now();
-  const pixel = SPAN / (find("polling").clientWidth * devicePixelRatio);
-  if (now - drawn >= (still.matches ? 1000 : Math.max(pixel, 50))) {
-    drawn = now;
-    for (const station of stations) station.draw(now);
-    charts.draw();
-  }
-  requestAnimationFrame(draw);
-}
-requestAnimationFrame(draw);
+everyPixel(find("polling"), 50, (now) => {
+  for (const station of stations) station.draw(now);
+  charts.draw();
+});
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   for (const station of stations) station.recolour();
@@ -206,4 +165,4 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
 });
 
 showLoad();
-listen();
+listening.listen();
