@@ -13,7 +13,7 @@ from tidings.core.errors import Refusal
 from tidings.core.message import Draft, Receipt
 from tidings.core.names import check_event, check_key, split_channels
 from tidings.hub import Hub
-from tidings.transports.carrier import Carrier
+from tidings.transports.carrier import Awaited, Carrier
 from tidings.wire import envelope, http, publication
 from tidings.wire.http import Request, Response
 
@@ -124,7 +124,7 @@ def _acknowledge(channels: tuple[str, ...], receipts: list[Receipt]) -> Response
     return http.json_response(200 if "duplicate" in answer else 201, answer)
 
 
-class _Pending:
+class _Pending(Awaited):
     """A publish that waits for the log's answer."""
 
     __slots__ = ("_carrier", "_gone", "_told")
@@ -156,18 +156,6 @@ class _Pending:
     def lost(self) -> None:
         """The publisher went away. What it sent may be kept all the same."""
         self._gone = True
-
-    def advise(self, advice: dict[str, int]) -> None:
-        """Never called: this is no stream."""
-
-    def received(self, data: bytes) -> None:
-        """Never called: the next request waits in the connection."""
-
-    def pushed_back(self) -> None:
-        """Nothing is being written."""
-
-    def took_again(self) -> None:
-        """Nothing is being written."""
 
     def drain(self, _reconnect_within_ms: int, _code: str) -> bool:
         """The log's answer is awaited first."""

@@ -19,7 +19,7 @@ from tidings.server.publish import publish, publish_batch
 from tidings.server.siblings import Gathering
 from tidings.transports import long_polling, polling, sse, web_socket
 from tidings.transports.ask import Ask, AskReader, Transport
-from tidings.transports.carrier import Carrier
+from tidings.transports.carrier import Awaited, Carrier
 from tidings.wire import http
 from tidings.wire.http import Headers, Request, Response
 
@@ -199,7 +199,7 @@ class Routes:
         return None
 
 
-class _Held:
+class _Held(Awaited):
     """A request whose cursor this node does not know yet; see hub/arrivals.py."""
 
     __slots__ = ("_asked", "_connection", "_gone", "_request", "_routes")
@@ -244,15 +244,3 @@ class _Held:
     def drain(self, _reconnect_within_ms: int, _code: str) -> bool:
         """It is answered first, in a moment."""
         return False
-
-    def advise(self, advice: dict[str, int]) -> None:
-        """Never called: this is no stream."""
-
-    def received(self, data: bytes) -> None:
-        """Never called: the next request waits in the connection."""
-
-    def pushed_back(self) -> None:
-        """Nothing is being written."""
-
-    def took_again(self) -> None:
-        """Nothing is being written."""

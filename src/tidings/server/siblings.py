@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tidings.core import limits
-from tidings.transports.carrier import Carrier
+from tidings.transports.carrier import Awaited, Carrier
 from tidings.wire import duty
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ class Siblings:
         self._say(duty.Gather())
 
 
-class Gathering:
-    """A /metrics that waits for the other workers: an Exchange (transports/carrier.py)."""
+class Gathering(Awaited):
+    """A /metrics that waits for the other workers."""
 
     __slots__ = ("_admin", "_carrier", "_gone")
 
@@ -72,18 +72,6 @@ class Gathering:
     def lost(self) -> None:
         """Whoever asked has gone."""
         self._gone = True
-
-    def advise(self, advice: dict[str, int]) -> None:
-        """Never called: this is no stream."""
-
-    def received(self, data: bytes) -> None:
-        """Never called: the next request waits in the connection."""
-
-    def pushed_back(self) -> None:
-        """Nothing is being written."""
-
-    def took_again(self) -> None:
-        """Nothing is being written."""
 
     def drain(self, _reconnect_within_ms: int, _code: str) -> bool:
         """The answer is awaited first; it comes soon."""

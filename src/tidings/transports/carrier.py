@@ -1,6 +1,7 @@
 """The seam between a transport and the shell that carries it: a connection, and what occupies it.
 
-Owns: the two interfaces. Does not own: sockets (server/), waiting (the transports).
+Owns: the two interfaces, and what of them an awaited answer has no use for. Does not own: sockets (server/),
+waiting (the transports).
 """
 
 from typing import Protocol
@@ -35,6 +36,24 @@ class Exchange(Protocol):
         `code` says why: `shutting_down`, `moved` or `log_unavailable`.
         Returns False, and does nothing, while something is still to be written or awaited.
         """
+
+
+class Awaited:
+    """The side of an Exchange that streams, for one whose answer is awaited and then given whole."""
+
+    __slots__ = ()
+
+    def received(self, data: bytes) -> None:
+        """Never called: the next request waits in the connection."""
+
+    def pushed_back(self) -> None:
+        """Nothing is being written."""
+
+    def took_again(self) -> None:
+        """Nothing is being written."""
+
+    def advise(self, advice: dict[str, int]) -> None:
+        """Never called: this is no stream."""
 
 
 class Carrier(Protocol):

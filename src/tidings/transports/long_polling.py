@@ -16,7 +16,7 @@ from tidings.core.start import Now
 from tidings.hub import Cohort, Hub, Subscriber
 from tidings.transports.answers import Answer, look, preference, respond, tell, tell_shared
 from tidings.transports.ask import Ask, after
-from tidings.transports.carrier import Carrier
+from tidings.transports.carrier import Awaited, Carrier
 from tidings.wire import cursor as cursors
 
 
@@ -74,7 +74,7 @@ def _park(hub: Hub, ask: Ask, carrier: Carrier) -> "LongPoll":
     return waiter
 
 
-class LongPoll(Subscriber):
+class LongPoll(Awaited, Subscriber):
     """One parked question."""
 
     __slots__ = ("_ask", "_carrier", "_hub")
@@ -116,15 +116,3 @@ class LongPoll(Subscriber):
     def lost(self) -> None:
         """The client went away: nothing was consumed."""
         self._hub.unsubscribe(self)
-
-    def advise(self, advice: dict[str, int]) -> None:
-        """Never called: this is no stream."""
-
-    def received(self, data: bytes) -> None:
-        """Never called: the next request waits in the connection."""
-
-    def pushed_back(self) -> None:
-        """Nothing is being written."""
-
-    def took_again(self) -> None:
-        """Nothing is being written."""
