@@ -181,8 +181,12 @@ async def exchange(server: ServerProcess, data: bytes) -> tuple[Answer, bool]:
 
 
 async def metric(server: ServerProcess, name: str) -> float:
-    """Return one figure of /metrics."""
-    answer = await ask(server, "GET", "/metrics")
+    """Return one figure of /metrics. The connection that asks is a connection, too."""
+    return figure(await ask(server, "GET", "/metrics"), name)
+
+
+def figure(answer: Answer, name: str) -> float:
+    """Return one figure of what /metrics answered."""
     for line in answer.body.decode().splitlines():
         if line.startswith(f"{name} "):
             return float(line.split()[1])
