@@ -97,16 +97,16 @@ class Wire:
         async with asyncio.timeout(PATIENCE):
             return await self.reader.readexactly(size)
 
-    async def some(self) -> bytes:
+    async def some(self, *, patience: float = PATIENCE) -> bytes:
         """Return what comes next; nothing at the end."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience):
             return await self.reader.read(65536)
 
-    async def rest(self) -> bytes:
+    async def rest(self, *, patience: float = PATIENCE) -> bytes:
         """Return everything up to the end, which a reset is, too."""
         got = b""
         with contextlib.suppress(ConnectionError):
-            while piece := await self.some():
+            while piece := await self.some(patience=patience):
                 got += piece
         return got
 

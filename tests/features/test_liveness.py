@@ -301,6 +301,40 @@ async def test_a_connection_that_asks_nothing_is_closed(simulation: Simulation) 
         assert after <= lived <= after + limits.CLOSE_GRACE + 2 * LATE
 
 
+@pytest.mark.parametrize(
+    ("first", "piece", "after"),
+    [
+        (b"GET /li", b"v", limits.HEAD_TIMEOUT),
+        (raw.head_of("GET", "/livez") + b"GET / HTTP/1.1\r\nX: ", b"x", limits.HEAD_TIMEOUT),
+        (raw.head_of("POST", "/channels/news", {"Content-Length": "1000"}), b" ", limits.BODY_TIMEOUT),
+    ],
+    ids=["a head", "a second head", "a body"],
+)
+@pytest.mark.parametrize("every", [0.5, 4])
+async def test_slow_bytes_do_not_put_a_deadline_off(
+    simulation: Simulation, first: bytes, piece: bytes, after: float, every: float
+) -> None:
+    begun = simulation.now
+    peer = simulation.connect(first)
+    while peer.is_open():
+        peer.say(piece)
+        simulation.pass_time(every)
+    [refused] = peer.times_of(b" 408 ")
+    assert after <= refused - begun <= after + LATE
+
+
+async def test_empty_lines_in_front_of_a_request_do_not_put_its_deadline_off(simulation: Simulation) -> None:
+    begun = simulation.now
+    peer = simulation.connect()
+    while peer.is_open():
+        peer.say(b"\r\n")
+        simulation.pass_time(1)
+    assert peer.closed_at is not None
+    lived = peer.closed_at - begun
+    assert limits.HEAD_TIMEOUT <= lived <= limits.HEAD_TIMEOUT + limits.CLOSE_GRACE + 2 * LATE
+    assert peer.text == b""
+
+
 # --- the wheel -------------------------------------------------------------------------------------
 
 

@@ -397,13 +397,13 @@ async def test_answers_that_are_not_read_are_bounded(shared: ServerProcess, chan
 
 @pytest.mark.slow
 async def test_slow_bytes_end_at_the_deadline(shared: ServerProcess, channel: str) -> None:
-    """Three at once, so that the ten seconds are waited for once."""
+    """Four at once, so that the ten seconds are waited for once. To the tick: features/test_liveness.py."""
 
     async def drip(first: bytes, piece: bytes) -> tuple[bytes, float]:
+        started = time.monotonic()  # before the server can have begun to count
         wire = await Wire.connect(shared)
-        started = time.monotonic()
         await wire.send(first)
-        answer = asyncio.create_task(wire.rest())
+        answer = asyncio.create_task(wire.rest(patience=60))
         while not answer.done():
             await asyncio.wait((answer,), timeout=4)
             if not answer.done():
@@ -419,7 +419,7 @@ async def test_slow_bytes_end_at_the_deadline(shared: ServerProcess, channel: st
         drip(b"", b"\r\n"),  # empty lines in front of a request are passed over
     )
     for answer, seconds in results:
-        assert 9.5 <= seconds < 13.5, (answer, seconds)
+        assert 9.5 <= seconds < 20, (answer, seconds)
     assert b" 408 " in results[1][0]
     assert results[1][0].count(b"HTTP/1.1") == 1
     assert results[2][0].startswith(b"HTTP/1.1 200 ")
@@ -584,10 +584,10 @@ async def test_http_1_0_closes_unless_it_says_otherwise(shared: ServerProcess) -
 async def test_doubling_a_list_in_a_header_does_not_square_the_time(shared: ServerProcess) -> None:
     async def seconds(value: str) -> float:
         wire = await Wire.connect(shared)
-        started = time.perf_counter()
+        before = shared.cpu_seconds()
         for _ in range(50):
             await wire.ask("GET", "/channels/news", {"If-None-Match": value, "Prefer": value})
-        return time.perf_counter() - started
+        return shared.cpu_seconds() - before
 
     for piece in ('"a",', "wait,", "wait =", "  ", ",;"):
         half, whole = await seconds(piece * (3500 // len(piece))), await seconds(piece * (7000 // len(piece)))
