@@ -34,3 +34,9 @@ class Batches:
             ids += [json.loads(line)["id"] for line in answer.body.splitlines()]
         assert len(ids) == len(messages)
         return ids
+
+    def abort(self) -> None:
+        """Drop the connection."""
+        if self._wire is not None:
+            self._wire.abort()
+            self._wire = None

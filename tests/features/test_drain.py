@@ -4,15 +4,17 @@ import asyncio
 import json
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 import raw
 from features.publishing import NDJSON, Batches, lines_of
+from features.simulation import Simulation
 from kit import ServerProcess, serving
 from raw import CLOSE, PING, Answer, Socket, Stream, Wire, ask, head_of
 from story.clients import connect
+from tidings.core import limits
 
 SSE = {"Accept": "text/event-stream"}
 
@@ -37,7 +39,7 @@ async def until_it_drains(server: ServerProcess) -> None:
 async def exit_code(server: ServerProcess) -> int:
     """Drop all connections, and wait until `server` has ended; return its exit code."""
     await raw.close_all()
-    return await asyncio.to_thread(server.process.wait, 10)
+    return await asyncio.to_thread(server.process.wait, 30)
 
 
 # --- new work --------------------------------------------------------------------------------------
@@ -89,7 +91,7 @@ async def test_what_is_new_on_a_kept_connection_is_turned_away() -> None:
         answer, _ = await on_any(wires, head_of("GET", "/livez"))
         assert answer.status == 200
         server.process.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(server.process.wait, 5) == 0
+        assert await asyncio.to_thread(server.process.wait, 30) == 0
     assert "Traceback" not in "".join(server.errors)
 
 
@@ -100,8 +102,11 @@ async def test_a_websocket_does_not_publish_any_more() -> None:
             await socket.said()
         await until_it_drains(server)
         for socket in sockets:
-            await socket.command("publish", {"channel": "news", "data": 1}, 7)
-            said = json.loads(await socket.said())
+            try:
+                await socket.command("publish", {"channel": "news", "data": 1}, 7)
+                said = json.loads(await socket.said())
+            except (asyncio.IncompleteReadError, ConnectionError):
+                continue  # its turn came long ago
             if "advice" not in said:  # its turn has not come yet
                 assert (said["error"]["code"], said["ref"]) == ("shutting_down", 7)
                 break
@@ -112,7 +117,7 @@ async def test_a_websocket_does_not_publish_any_more() -> None:
 
 
 async def test_a_publish_that_was_on_its_way_is_answered() -> None:
-    with serving("--drain", "2") as server:
+    with serving("--drain", "60") as server:
         wire = await Wire.connect(server)
         await wire.send(head_of("POST", "/channels/news", None, b"[1,2]") + b"[1,")
         await raw.until_metric(server, "tidings_connections", 2)
@@ -190,13 +195,16 @@ async def test_everything_acknowledged_is_sent_before_the_connection_is_closed()
 
 @pytest.mark.parametrize("transport", ["sse", "websocket"])
 async def test_a_reader_that_is_behind_is_given_all_of_it_first(transport: str) -> None:
-    # Everyone is told to go at once, and who cannot yet is given two seconds.
-    with serving("--drain", "0") as server:
+    # Who cannot go yet when its turn comes, which for one that is alone is at once, is asked again.
+    with serving("--drain", "10") as server:
         client = await connect(server, transport, "news", receive_buffer=4096)
         await raw.until_metric(server, "tidings_live_subscribers", 1)
         messages = [{"channel": "news", "data": f"{n}:{'x' * 1_000}"} for n in range(900)]
-        await Batches(server).publish(messages)
+        publisher = Batches(server)
+        await publisher.publish(messages)
         assert await raw.metric(server, "tidings_live_subscribers") == 0
+        publisher.abort()
+        await raw.until_metric(server, "tidings_connections", 2)  # with the one that asks
         await until_it_drains(server)
         assert await client.data(900) == [message["data"] for message in messages]
         await client.step()
@@ -220,18 +228,17 @@ async def last_word(socket: Socket) -> float:
         assert opcode != PING
 
 
-@pytest.mark.parametrize("clients", [12, 400])
-async def test_the_closes_are_spread_over_the_drain_window(clients: int) -> None:
-    window, slots = 2.0, 4
+async def test_the_closes_do_not_all_come_at_once() -> None:
+    """To the step: on the simulated clock below. Who is held up here sees them later, and never earlier."""
+    window, clients = 2.0, 400
     with serving("--drain", f"{window:g}") as server:
         sockets = [await Socket.open(await Wire.connect(server), "/channels/news") for _ in range(clients)]
         begun = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         ended = [at - begun for at in await asyncio.gather(*[last_word(socket) for socket in sockets])]
         assert await exit_code(server) == 0
-    assert max(ended) <= window + 1
-    fullest = max(sum(slot <= at * slots / window < slot + 1 for at in ended) for slot in range(slots * 2))
-    assert fullest <= 2 * clients / slots
+    for part in (0.25, 0.5, 0.75):
+        assert sum(at < part * window for at in ended) <= (part + 0.1) * clients
 
 
 async def test_it_does_not_wait_for_the_window_when_nobody_is_left() -> None:
@@ -242,7 +249,7 @@ async def test_it_does_not_wait_for_the_window_when_nobody_is_left() -> None:
         begun = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         assert await exit_code(server) == 0
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 30
 
 
 async def test_parked_polls_are_answered_and_asked_again_elsewhere() -> None:
@@ -259,5 +266,64 @@ async def test_parked_polls_are_answered_and_asked_again_elsewhere() -> None:
             assert answer.status == 200
             assert answer.json == {"messages": [], "cursor": cursor}
             assert answer.headers["connection"] == "close"
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 30
         assert await exit_code(server) == 0
+
+
+# --- on a simulated clock --------------------------------------------------------------------------
+
+
+async def stop(
+    simulation: Simulation, monkeypatch: pytest.MonkeyPatch, then: Callable[[], object] = lambda: None
+) -> None:
+    """Let a simulated server stop. Each step takes just the time that it waits; then `then` is called."""
+
+    async def set_within(event: asyncio.Event, seconds: float) -> bool:
+        simulation.pass_time(seconds)
+        then()
+        return event.is_set()
+
+    monkeypatch.setattr("tidings.server.app._set_within", set_within)
+    await simulation.app._stop(asyncio.Event())
+    await simulation.close()
+
+
+@pytest.mark.parametrize("clients", [1, 12, 400])
+@pytest.mark.parametrize("kind", ["stream", "web_socket"])
+async def test_the_closes_are_spread_over_the_drain_window(
+    monkeypatch: pytest.MonkeyPatch, clients: int, kind: str
+) -> None:
+    window, slots = 2.0, 4
+    simulation = await Simulation.begun(drain=window)
+    peers = [getattr(simulation, kind)("news") for _ in range(clients)]
+    begun = simulation.now
+    await stop(simulation, monkeypatch)
+    ended = []
+    for peer in peers:
+        [at] = peer.times_of(b'"code":4005')
+        ended.append(at - begun)
+    assert max(ended) <= window
+    fullest = max(sum(slot <= at * slots / window < slot + 1 for at in ended) for slot in range(slots))
+    assert fullest <= 1.2 * clients / slots + 1
+
+
+@pytest.mark.parametrize("window", [0.0, 2.0])
+@pytest.mark.parametrize("kind", ["stream", "web_socket"])
+async def test_who_is_behind_is_waited_for_and_given_all_of_it_first(
+    monkeypatch: pytest.MonkeyPatch, kind: str, window: float
+) -> None:
+    simulation = await Simulation.begun(drain=window)
+    reader, stuck = getattr(simulation, kind)("news"), getattr(simulation, kind)("news")
+    for peer in (reader, stuck):
+        peer.stall()
+    for number in range(50):
+        await simulation.publish("news", b"%d" % number)
+    begun = simulation.now
+    late = begun + window + limits.CLOSE_GRACE - 0.5
+    await stop(simulation, monkeypatch, lambda: simulation.now > late and reader.read_on())
+    assert [at - begun > window + 1 for at in reader.times_of(b'"code":4005')] == [True]
+    assert reader.text.count(b',"data":') == 50
+    assert reader.text.rindex(b',"data":49}') < reader.text.index(b'"code":4005')
+    # Who takes nothing is not waited for any longer.
+    assert stuck.closed_at is not None
+    assert stuck.closed_at - begun <= window + limits.CLOSE_GRACE + limits.DRAIN_STEP
