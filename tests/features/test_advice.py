@@ -105,14 +105,26 @@ def test_the_advice_moves_in_few_steps(polled: Polled) -> None:
 # --- from outside ----------------------------------------------------------------------------------
 
 
+async def advice(server: ServerProcess, channel: str = "news") -> int:
+    answer = await ask(server, "GET", f"/channels/{channel}")
+    assert list(answer.json["advice"]) == ["poll_ms"]
+    poll_ms: int = answer.json["advice"]["poll_ms"]
+    return poll_ms
+
+
 async def test_a_quiet_and_a_busy_channel_are_advised_differently(
     shared: ServerProcess, channel: str
 ) -> None:
-    quiet = await ask(shared, "GET", f"/channels/{channel}")
-    assert quiet.json["advice"] == {"poll_ms": 5_000}
-    await Publisher(shared).say(channel, *range(20))
-    busy = await ask(shared, "GET", f"/channels/{channel}")
-    assert busy.json["advice"] == {"poll_ms": 250}
+    publisher = Publisher(shared)
+    # A server that is held up again and again advises more: it is asked until it is not.
+    async with asyncio.timeout(raw.PATIENCE):
+        while (quiet := await advice(shared, channel)) != 5_000:
+            assert quiet > 5_000
+    async with asyncio.timeout(raw.PATIENCE):
+        await publisher.say(channel, *range(20))
+        while (busy := await advice(shared, channel)) != 250:
+            assert busy > 250
+            await publisher.say(channel, *range(20))
 
 
 async def test_two_pollers_at_the_tail_are_answered_the_same_bytes(
@@ -121,10 +133,12 @@ async def test_two_pollers_at_the_tail_are_answered_the_same_bytes(
     [cursor] = await Publisher(shared).say(channel, "one")
     renderings = await raw.metric(shared, "tidings_renderings_total")
     target = f"/channels/{channel}?after={cursor}"
+    begun = time.monotonic()
     answers = await asyncio.gather(*[ask(shared, "GET", target) for _ in range(20)])
+    forgotten = 1 + int((time.monotonic() - begun) / limits.HOUSEKEEPING)
     bodies = {answer.body for answer in answers}
-    # The advice may step once while they ask: half a second is when what is shared is forgotten.
-    assert len(bodies) <= 2
+    # The advice may step while they ask, each time that what is shared is forgotten.
+    assert len(bodies) <= 1 + forgotten
     for body in bodies:
         told = json.loads(body)
         assert told.pop("advice")["poll_ms"] in STEPS
@@ -150,16 +164,11 @@ def stand_still(server: ServerProcess, seconds: float) -> None:
 
 
 async def test_standing_still_once_is_no_load_and_again_and_again_is(server: ServerProcess) -> None:
-    async def advice() -> int:
-        answer = await ask(server, "GET", "/channels/news")
-        poll_ms: int = answer.json["advice"]["poll_ms"]
-        return poll_ms
-
     # The next look is that much late; on its way out of it the server answers behind it.
     stand_still(server, 2 * limits.HOUSEKEEPING)
-    assert await advice() == 5_000
-    async with asyncio.timeout(30):
-        while await advice() < 10_000:
+    assert await advice(server) == 5_000
+    async with asyncio.timeout(60):
+        while await advice(server) < 10_000:
             stand_still(server, 2 * limits.HOUSEKEEPING)
-        while await advice() > 5_000:
+        while await advice(server) > 5_000:
             pass  # asked again until it is rested
