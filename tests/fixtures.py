@@ -29,11 +29,13 @@ def channel() -> str:
 
 @pytest.fixture(autouse=True)
 async def _clean(request: pytest.FixtureRequest) -> AsyncIterator[None]:
-    """After each test: no connection is left, and the server wrote no traceback meanwhile."""
+    """After each test: no connection is left, at the shared server neither, and none wrote a traceback."""
     servers = [request.getfixturevalue(name) for name in ("shared", "server") if name in request.fixturenames]
     seen = [len(server.errors) for server in servers]
     yield
     await raw.close_all()
+    if "shared" in request.fixturenames:
+        await raw.until_metric(request.getfixturevalue("shared"), "tidings_connections", 1)  # who asks
     for server, before in zip(servers, seen, strict=True):
         written = "".join(server.errors[before:])
         assert "Traceback" not in written, written

@@ -138,17 +138,27 @@ class Wire:
         return await self.answer(to_head=method == "HEAD")
 
     def abort(self) -> None:
-        """Drop the connection: what is unread resets it."""
+        """Drop the connection: what is unread resets it. Its end is sent in the next turn of the loop."""
         _open.discard(self)
         self.writer.transport.abort()
+
+    async def close(self) -> None:
+        """Drop the connection, and see its end sent: before whatever is sent next on another."""
+        self.abort()
+        await _closed()
+
+
+async def _closed() -> None:
+    """Wait for connection_lost, then for the transports' own closing."""
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 async def close_all() -> None:
     """Drop every connection that is still open."""
     for wire in list(_open):
         wire.abort()
-    for _ in range(3):  # connection_lost, then the transports' own closing
-        await asyncio.sleep(0)
+    await _closed()
 
 
 async def ask(
@@ -163,7 +173,7 @@ async def ask(
     try:
         return await wire.ask(method, target, headers, body)
     finally:
-        wire.abort()
+        await wire.close()
 
 
 async def exchange(server: ServerProcess, data: bytes) -> tuple[Answer, bool]:
@@ -177,7 +187,7 @@ async def exchange(server: ServerProcess, data: bytes) -> tuple[Answer, bool]:
         assert await wire.rest() == b""
         return answer, True
     finally:
-        wire.abort()
+        await wire.close()
 
 
 async def metric(server: ServerProcess, name: str) -> float:
