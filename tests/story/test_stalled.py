@@ -93,6 +93,7 @@ async def read_to(client: Client, number: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(280)
 async def test_two_readers_that_stop_cost_less_than_a_mebibyte_and_are_told_what_they_missed(
     server: ServerProcess,
 ) -> None:
@@ -136,7 +137,7 @@ async def test_two_readers_that_stop_cost_less_than_a_mebibyte_and_are_told_what
         assert ids[-101:] == list(range(ids[-1] - 100, ids[-1] + 1))
         assert len(client.gaps) == 1
     neighbours = (neighbour_sse, neighbour_socket)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         # The last one stays within a reader until the next begins.
         while min(one.count for one in neighbours) < flood.number - 1:
             assert not any(task.done() for task in listening), listening
