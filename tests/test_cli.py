@@ -22,6 +22,7 @@ TIDINGS = [sys.executable, "-m", "tidings"]
 TRANSPORTS = ("auto", "websocket", "sse", "long-polling", "polling")
 # Nobody listens there: the port of the discard service, which needs a privilege to open.
 NOBODY = "http://127.0.0.1:9"
+PATIENCE = 100.0  # seconds; a busy machine takes its time to start a command
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +42,12 @@ def tidings(*arguments: str, url: str = NOBODY, stdin: bytes = b"") -> subproces
     """Run one command to its end."""
     environment = {**os.environ, "TIDINGS_URL": url, "COLUMNS": "200"}
     return subprocess.run(
-        [*TIDINGS, *arguments], input=stdin, capture_output=True, env=environment, timeout=30, check=False
+        [*TIDINGS, *arguments],
+        input=stdin,
+        capture_output=True,
+        env=environment,
+        timeout=PATIENCE,
+        check=False,
     )
 
 
@@ -60,7 +66,7 @@ class Sub:
         self.out = self.process.stdout
         self._said = self.process.stderr
         # A test that waits for a line that does not come ends here, and not with the whole run.
-        self._limit = threading.Timer(30, self.process.kill)
+        self._limit = threading.Timer(PATIENCE, self.process.kill)
         self._limit.start()
 
     def says(self, words: str) -> str:
@@ -80,13 +86,13 @@ class Sub:
         """Wait for its end, and return the exit code."""
         if with_signal is not None:
             self.process.send_signal(with_signal)
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE)
 
     def close(self) -> None:
         self._limit.cancel()
         if self.process.poll() is None:
             self.process.kill()
-        self.process.wait(20)
+        self.process.wait(PATIENCE)
         self.out.close()
         self._said.close()
 
@@ -117,7 +123,9 @@ def test_sub_prints_what_pub_sends(shared: ServerProcess, channel: str, transpor
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_json_is_printed_as_the_server_sends_it(shared: ServerProcess, channel: str, transport: str) -> None:
     tidings("pub", channel, '{"a" : 1.00, "ü":"\\u00fc"}', "--event", "x", url=shared.url)
-    answer = urllib.request.urlopen(f"{shared.url}/channels/{channel}?after=earliest", timeout=10).read()
+    answer = urllib.request.urlopen(
+        f"{shared.url}/channels/{channel}?after=earliest", timeout=PATIENCE
+    ).read()
     sub = tidings(
         "sub",
         channel,
@@ -233,7 +241,7 @@ def test_a_line_that_is_typed_is_sent_at_once(shared: ServerProcess, channel: st
     process = subprocess.Popen(
         [*TIDINGS, "pub", channel, "-", "--url", shared.url], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
-    limit = threading.Timer(30, process.kill)
+    limit = threading.Timer(PATIENCE, process.kill)
     limit.start()
     with process:
         assert process.stdin is not None
@@ -273,7 +281,7 @@ async def test_lines_that_come_faster_than_answers_go_together(shared: ServerPro
             *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
         )
         numbers = b"".join(b"%d\n" % number for number in range(900))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE):
             printed, _ = await process.communicate(numbers)
     batches = [head for head in asked if head == b"POST /publish"]
     assert 9 <= len(batches) <= 20
@@ -463,7 +471,7 @@ def test_a_command_loads_only_what_it_needs(command: tuple[str, ...], unwanted: 
     )
     environment = {**os.environ, "TIDINGS_URL": NOBODY}
     ended = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, env=environment, timeout=30, check=True
+        [sys.executable, "-c", program], capture_output=True, env=environment, timeout=PATIENCE, check=True
     )
     loaded = set(ended.stdout.decode().split())
     assert "typer" in loaded

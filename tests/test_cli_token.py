@@ -78,7 +78,7 @@ def run(url: str, *arguments: str, token: str | None = None) -> subprocess.Compl
     if token is not None:
         environment["TIDINGS_TOKEN"] = token
     return subprocess.run(
-        [*TIDINGS, *arguments], env=environment, capture_output=True, text=True, timeout=30, check=False
+        [*TIDINGS, *arguments], env=environment, capture_output=True, text=True, timeout=100, check=False
     )
 
 

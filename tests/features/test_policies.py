@@ -441,7 +441,7 @@ def test_a_rule_that_is_none_is_said_before_anything_starts(rule: str) -> None:
         [sys.executable, "-m", "tidings", "serve", "--port", "0", "--slow", rule],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=100,
     )
     assert result.returncode == 2
     assert "Traceback" not in result.stderr

@@ -273,7 +273,7 @@ async def test_where_a_header_says_where_to_begin_it_is_part_of_the_question(
 )
 def test_settings_that_cannot_be_meant_are_said_before_anything_starts(flags: tuple[str, ...]) -> None:
     command = [sys.executable, "-m", "tidings", "serve", "--port", "0", *flags]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert result.returncode == 2
     assert result.stderr.strip()
     assert "Traceback" not in result.stderr
