@@ -42,7 +42,7 @@ def parts() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
 
 
 def until(true: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + _PATIENCE / 1000
     while not true():
         assert time.monotonic() < deadline, what
         time.sleep(0.05)
@@ -113,7 +113,7 @@ class Reader:
         """Press Ctrl-C in this terminal."""
         if process := self._terminals.pop(terminal, None):
             process.send_signal(signal.SIGINT)
-            process.wait(30)
+            process.wait(_PATIENCE / 1000)
 
     def end_all(self) -> None:
         for terminal in list(self._terminals):
@@ -170,9 +170,16 @@ def chromium() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("no `chromium` on PATH: install Debian's chromium to run the browser tests")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, timeout=_PATIENCE)
         yield browser
         browser.close()
+
+
+def window(chromium: Browser) -> Page:
+    """Open a window of somebody else's browser."""
+    page = chromium.new_context().new_page()
+    page.set_default_timeout(_PATIENCE)
+    return page
 
 
 def say(page: Page, name: str, text: str) -> None:
@@ -201,9 +208,9 @@ def test_it_ends_with_the_working_chat(reader: Reader, chromium: Browser) -> Non
     *files, serve, publish = follow["3. A page that listens"]
     for block in (*files, serve):
         reader.do(*block)
-    one, other = (chromium.new_context().new_page() for _ in range(2))
+    one, other = (window(chromium) for _ in range(2))
     one.goto(reader.url)
-    expect(one.locator("h1")).to_have_text("My chat")
+    expect(one.locator("h1")).to_have_text("My chat", timeout=_PATIENCE)
     # The page begins with what comes from now on: it must be there first.
     wait_for_listener(reader.url)
     reader.do(*publish)
@@ -244,7 +251,7 @@ def test_it_ends_with_the_working_chat(reader: Reader, chromium: Browser) -> Non
     lines(other, "Wren: to be kept")
     reader.do(*again)
     say(other, "Swift", "kept it is")
-    third = chromium.new_context().new_page()
+    third = window(chromium)
     third.goto(reader.url)
     for page in (one, other, third):
         lines(page, "Wren: to be kept")

@@ -24,6 +24,7 @@ from kit import ServerProcess
 from tidings.logs import open_log
 from tidings.server.config import Settings
 
+pytestmark = pytest.mark.timeout(300)
 ROOT: Final = Path(__file__).parents[2]
 README: Final = (ROOT / "README.md").read_text()
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -35,6 +36,7 @@ CHROMIUM_ARGUMENTS: Final = [
     "--no-first-run",
     "--disable-component-update",
 ]
+PATIENCE: Final = 60.0  # seconds; a busy machine takes its time
 BLOCKS: Final = [(found[1], found[2]) for found in _BLOCK.finditer(README)]
 
 
@@ -81,7 +83,7 @@ def run(server: ServerProcess, command: str) -> str:
         env=surroundings(server),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -109,7 +111,7 @@ def running(server: ServerProcess, command: str, output: Path) -> Iterator[Calla
 
 
 def until(true: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < deadline, what
         time.sleep(0.02)
@@ -174,7 +176,7 @@ def test_python_publishes_and_reads(server: ServerProcess) -> None:
             [sys.executable, "-c", here(server, block)],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
             check=True,
         ).stdout
         for block in PYTHON
@@ -190,8 +192,11 @@ def test_a_page_hears_what_is_published(server: ServerProcess) -> None:
         pytest.skip("no `chromium` on PATH: install Debian's chromium to run the browser tests")
     block, _ = (block for language, block in BLOCKS if language == "js")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=CHROMIUM_ARGUMENTS, timeout=PATIENCE * 1000
+        )
         page = browser.new_page()
+        page.set_default_timeout(PATIENCE * 1000)
         page.goto(f"{server.url}/livez")  # no feeds of its own
         with page.expect_console_message(lambda said: said.text == "live websocket"):
             page.evaluate(f"async () => {{ {block} }}")
@@ -207,8 +212,11 @@ def test_a_browser_needs_no_library(server: ServerProcess) -> None:
         pytest.skip("no `chromium` on PATH: install Debian's chromium to run the browser tests")
     _, block = (block for language, block in BLOCKS if language == "js")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=CHROMIUM_ARGUMENTS, timeout=PATIENCE * 1000
+        )
         page = browser.new_page()
+        page.set_default_timeout(PATIENCE * 1000)
         # The pages' own feeds would be heard, too: a path with nothing on it is of the same origin.
         page.goto(f"{server.url}/livez")
         heard: list[str] = []
@@ -219,10 +227,15 @@ def test_a_browser_needs_no_library(server: ServerProcess) -> None:
         page.wait_for_function(
             "fetch('/metrics').then(r => r.text()).then(t => /live_subscribers 2/.test(t))"
         )
+
+        def wait_until(true: Callable[[], bool]) -> None:
+            deadline = time.monotonic() + PATIENCE
+            while not true() and time.monotonic() < deadline:
+                page.wait_for_timeout(20)
+
+        wait_until(lambda: any('{"n": 1}' in text for text in heard))  # the poll is to find the first
         run(server, PUBLISHING[2])
-        deadline = time.monotonic() + 30
-        while len(heard) < 4 and time.monotonic() < deadline:
-            page.wait_for_timeout(20)
+        wait_until(lambda: len(heard) >= 4)
         browser.close()
     polled, streamed = ([text for text in heard if word in text] for word in ('{"n": 1}', '\\"n\\":3'))
     # fetch: the answer with the last message; EventSource: the message; WebSocket: `ready`, then the message.
