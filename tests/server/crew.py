@@ -17,10 +17,21 @@ from raw import Wire
 
 
 def workers(server: ServerProcess) -> list[int]:
-    """Return the processes of the server's workers that are alive."""
-    tasks = Path(f"/proc/{server.pid}/task").glob("*/children")
-    children = [int(child) for task in tasks for child in task.read_text().split()]
-    return sorted(child for child in children if is_alive(child))
+    """Return the processes of the server's workers that are alive, and are programs of their own already.
+
+    Until a child has begun its program the parent stands still: who stops that child stops both.
+    """
+    children: list[int] = []
+    for task in Path(f"/proc/{server.pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # a thread that has ended meanwhile
+            children += map(int, task.read_text().split())
+    return sorted(child for child in children if is_alive(child) and _is_program(child))
+
+
+def _is_program(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return b"tidings.server.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
 
 
 def is_alive(pid: int) -> bool:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -20,9 +21,11 @@ import pytest
 import raw
 from kit import ServerProcess, serving
 from ports import free_port
-from raw import Wire, ask, head_of
+from raw import Answer, Wire, ask, head_of
 from server import crew
 from story.clients import TRANSPORTS, Client, connect, position
+from tidings.core import limits
+from tidings.server.worker import _FIRST_REQUEST
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +116,12 @@ async def test_metrics_on_any_worker_answer_for_all_and_are_exact(two: ServerPro
     wires = [await crew.at(two, pid, lambda: Wire.connect(two)) for pid in crew.workers(two)]
 
     async def figure(wire: Wire, name: str) -> float:
-        text = (await wire.ask("GET", "/metrics")).body.decode()
+        """Return what all say: of a worker that answers too late its last report is taken, so ask again."""
+        took = limits.WORKER_ANSWER
+        while took >= limits.WORKER_ANSWER:
+            began = time.monotonic()
+            text = (await wire.ask("GET", "/metrics")).body.decode()
+            took = time.monotonic() - began
         return float(next(line for line in text.splitlines() if line.startswith(f"{name} ")).split()[1])
 
     before = await figure(wires[0], "tidings_published_total")
@@ -157,7 +165,8 @@ async def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost() -> None
         await post(publisher, "news", 0)
         for client in clients:
             assert await client.data(1) == [0]
-        assert await raw.metric(server, "tidings_delivered_total") >= 5
+        assert await bystander.data(1) == [0]
+        await crew.until("all five are counted", partial(_delivered, server, 5))
         delivered = await raw.metric(server, "tidings_delivered_total")
 
         os.kill(victim, signal.SIGKILL)
@@ -168,7 +177,7 @@ async def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost() -> None
         assert {answer.status for answer in await answers} == {200}
         await crew.until("the worker was replaced", lambda: len(crew.workers(server)) == 2)
         assert victim not in crew.workers(server)
-        assert await bystander.data(21) == list(range(21))
+        assert await bystander.data(20) == list(range(1, 21))
 
         (replacement,) = set(crew.workers(server)) - {other}
         for client in clients:
@@ -182,6 +191,10 @@ async def test_a_worker_that_is_killed_is_replaced_and_nothing_is_lost() -> None
         await raw.close_all()
         assert server.stop() == 0
     assert "Traceback" not in "".join(server.errors)
+
+
+async def _delivered(server: ServerProcess, count: int) -> bool:
+    return await raw.metric(server, "tidings_delivered_total") >= count
 
 
 async def test_workers_end_when_their_parent_is_killed() -> None:
@@ -296,6 +309,24 @@ async def test_a_stopped_worker_does_not_make_the_parent_grow_nor_disturb_others
     assert "Traceback" not in "".join(server.errors)
 
 
+async def _post_soon(server: ServerProcess, body: bytes) -> Answer | None:
+    """Publish over a new connection; None where we were so late behind connecting that it was closed.
+
+    A worker that leaves waits for the first request of whoever has just connected, but not for ever.
+    """
+    began = time.monotonic()
+    wire, asked = await Wire.connect(server), 0.0
+    try:
+        await wire.send(head_of("POST", "/channels/news", None, body) + body)
+        asked = time.monotonic()
+        return await wire.answer()
+    except (ConnectionError, asyncio.IncompleteReadError):
+        assert (asked or time.monotonic()) - began >= _FIRST_REQUEST, "it was asked at once, and said nothing"
+        return None
+    finally:
+        wire.abort()
+
+
 async def test_a_rolling_restart_replaces_every_worker_and_refuses_nobody() -> None:
     with serving("--workers", "2", "--drain", "0.2", "--history-count", "1000000") as server:
         before = crew.workers(server)
@@ -309,9 +340,9 @@ async def test_a_rolling_restart_replaces_every_worker_and_refuses_nobody() -> N
         n = 0
         while not rolled():
             n += 1
-            answer = await ask(server, "POST", "/channels/news", None, b"%d" % n)
-            assert answer.status == 201 or answer.json["code"] == "shutting_down"
-            if answer.status == 201:
+            answer = await _post_soon(server, b"%d" % n)
+            assert answer is None or answer.status == 201 or answer.json["code"] == "shutting_down"
+            if answer is not None and answer.status == 201:
                 ids.append(answer.json["id"])
         read = await connect(server, "polling", "news", cursor=cursor)
         while len(read.messages) < len(ids):
