@@ -1,5 +1,6 @@
 """How the process ends: everyone is told, and nothing that was acknowledged is taken back."""
 
+import asyncio
 import json
 import signal
 
@@ -94,12 +95,15 @@ async def test_a_client_that_does_not_answer_does_not_hold_the_server_up() -> No
 async def test_a_second_signal_stops_at_once() -> None:
     with serving("--drain", "60") as server:
         sockets = [await Socket.open(await Wire.connect(server), "/channels/news") for _ in range(50)]
+        for socket in sockets:
+            assert "ready" in json.loads(await socket.said())
         server.process.send_signal(signal.SIGTERM)
         # The first to be told shows that it drains; the others would wait up to a minute.
-        for socket in sockets:
-            await socket.said()
+        told = [asyncio.ensure_future(socket.said()) for socket in sockets]
+        await asyncio.wait(told, return_when=asyncio.FIRST_COMPLETED)
         server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(10) == 0
+        assert await asyncio.to_thread(server.process.wait, 15) == 0
+        await asyncio.gather(*told, return_exceptions=True)
     assert "Traceback" not in "".join(server.errors)
 
 

@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 import os
+import queue
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,19 +29,30 @@ os.execv(sys.executable, [sys.executable, "-m", "tidings", "serve", *sys.argv[4:
 
 
 class Manager:
-    """The end of NOTIFY_SOCKET that a service manager reads."""
+    """The end of NOTIFY_SOCKET that a service manager reads.
+
+    It reads at once whatever comes: the kernel keeps but some ten words, and those beyond are lost.
+    """
 
     def __init__(self, address: str) -> None:
         self.address = address
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
-        self._socket.settimeout(20)
+        self._heard: queue.Queue[str] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        while word := self._socket.recv(4096):
+            self._heard.put(word.decode())
 
     def hears(self) -> str:
         """Return the next word."""
-        return self._socket.recv(4096).decode()
+        return self._heard.get(timeout=60)
 
     def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RD)
+        self._reader.join()
         self._socket.close()
 
 
