@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ports import free_port
+
 _ADDRESS = re.compile(r"^  \w+: (http://\S+)/$")
 TRANSPORTS = {
     "polling": "Polling",
@@ -32,7 +34,7 @@ class Demo:
         self.flags = flags
         self.url = ""
         self.said: list[str] = []
-        self._port = 0
+        self._port = free_port()  # which stays ours between two lives
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
@@ -45,7 +47,6 @@ class Demo:
         if not started.wait(30) or not self.url:
             self.stop()
             raise RuntimeError("the demo did not start:\n" + "".join(self.said))
-        self._port = int(self.url.rpartition(":")[2])
 
     def _read(self, process: "subprocess.Popen[str]", started: threading.Event) -> None:
         assert process.stderr is not None
