@@ -206,10 +206,10 @@ class _Alone:
 
     async def paced(self, seconds: float, rate: float, *, followed: bool) -> int:
         """Append at a rate; `delays` has what comes back."""
-        before, begin = self.sent, time.monotonic()
+        before, begin, total = self.sent, time.monotonic(), int(seconds * rate)
         self.delays, self.appended = [], []
-        while (now := time.monotonic()) < begin + seconds:
-            while self.sent - before < (now - begin) * rate:
+        while self.sent - before < total:
+            while self.sent - before < min(total, (time.monotonic() - begin) * rate):
                 self.appended.append(time.monotonic())
                 self.append()
             await asyncio.sleep(0.001)  # the shortest that uvloop knows
