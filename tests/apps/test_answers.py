@@ -22,6 +22,8 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.asyncio(loop_sc
 
 ANSWERS = Path(__file__).parents[2] / "examples" / "answers"
 QUESTION = "What is a cursor?"
+# The answer takes some twenty seconds, so that there is time to do something in its midst.
+LONG = "What of a cursor, an event stream, a WebSocket, a gap, the order and a proxy?"
 
 
 def load() -> Any:
@@ -47,8 +49,8 @@ def written(url: str) -> list[int]:
     return [message["data"]["n"] for message in told if message.get("event") == "token"]
 
 
-async def ask(page: Page) -> None:
-    await page.get_by_label("Your question").fill(QUESTION)
+async def ask(page: Page, question: str = QUESTION) -> None:
+    await page.get_by_label("Your question").fill(question)
     await page.get_by_label("Your question").press("Enter")
 
 
@@ -58,7 +60,7 @@ def text(page: Page) -> Locator:
 
 async def words(page: Page) -> int:
     """Return how many words of the first answer the page shows."""
-    return len((await text(page).first.inner_text(timeout=20_000)).split())
+    return len((await text(page).first.inner_text()).split())
 
 
 async def reaches(page: Page, count: int) -> None:
@@ -68,7 +70,7 @@ async def reaches(page: Page, count: int) -> None:
     await until(there)
 
 
-async def shows_it_whole(page: Page) -> None:
+async def shows_it_whole(page: Page, question: str = QUESTION) -> None:
     """Wait for the end of the answer, and compare every word of it."""
     await expect(page.locator("article .about").first).to_have_text(
         re.compile(r"^\d+ words\."), timeout=60_000
@@ -76,7 +78,7 @@ async def shows_it_whole(page: Page) -> None:
     id_ = await page.locator("article").first.get_attribute("data-id")
     assert id_ is not None
     assert await text(page).first.evaluate("(answer) => answer.textContent") == "".join(
-        generator.answer(id_, QUESTION)
+        generator.answer(id_, question)
     )
 
 
@@ -108,7 +110,7 @@ async def test_a_cut_a_switch_and_a_second_tab_in_the_middle_lose_no_word(
         await proxy.start()
         try:
             page = (await visit(proxy.url, cut=True)).page
-            await ask(page)
+            await ask(page, LONG)
             await reaches(page, 15)
             assert proxy.cut(b"text/event-stream") == 1
             await reaches(page, 30)
@@ -121,7 +123,7 @@ async def test_a_cut_a_switch_and_a_second_tab_in_the_middle_lose_no_word(
             tab = await page.context.new_page()
             await tab.goto(proxy.url)
             for one in (page, tab):
-                await shows_it_whole(one)
+                await shows_it_whole(one, LONG)
         finally:
             await page.context.close()
             await proxy.stop()
@@ -132,13 +134,13 @@ async def test_a_writer_that_is_killed_is_followed_by_one_that_goes_on(visit: Vi
     writers = [write(server.url)]
     try:
         page = (await visit(server.url)).page
-        await ask(page)
+        await ask(page, LONG)
         for number in (signal.SIGKILL, signal.SIGTERM):
             await reaches(page, await words(page) + 15)
             writers[-1].send_signal(number)
             writers[-1].wait(10)
             writers.append(write(server.url))
-        await shows_it_whole(page)
+        await shows_it_whole(page, LONG)
         # And in the log, too, each word is there once.
         numbers = written(server.url)
         assert numbers == list(range(len(numbers)))
@@ -156,7 +158,7 @@ async def test_a_writer_that_is_killed_is_followed_by_one_that_goes_on(visit: Vi
 async def test_who_has_read_enough_stops_it_everywhere(start: Starting, visit: Visiting) -> None:
     demo = start("answers")
     one, other = (await visit(demo.url)).page, (await visit(demo.url)).page
-    await ask(one)
+    await ask(one, LONG)
     await reaches(other, 10)
     await other.get_by_role("button", name="Stop").click()
     for page in (one, other):
@@ -169,7 +171,7 @@ async def test_a_server_that_begins_anew_is_said_under_the_answer_that_it_lost(
 ) -> None:
     demo: Demo = start("answers")
     page = (await visit(demo.url, cut=True)).page
-    await ask(page)
+    await ask(page, LONG)
     await reaches(page, 10)
     demo.stop()
     demo.start()

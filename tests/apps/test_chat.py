@@ -8,7 +8,7 @@ from playwright.async_api import Locator, Page, expect
 
 import tidings
 from apps.stage import TRANSPORTS, Starting
-from browser.stage import Visiting
+from browser.stage import Visiting, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.asyncio(loop_scope="session")]
 
@@ -58,14 +58,17 @@ async def test_what_one_says_mends_and_types_the_other_sees_whatever_the_transpo
     await expect(said(other)).to_have_text(["hello <b>there</b>", "second"])
     await expect(other.locator(".said").nth(1)).to_contain_text("edited")
 
-    await one.get_by_label("Message", exact=True).press_sequentially("I am")
+    async def types_and_is_seen_to() -> bool:
+        await one.get_by_label("Message", exact=True).press_sequentially("I am")
+        return await other.locator("#typing").inner_text() == "Coral Lark is typing …"
+
     if transport != "polling":  # a poller may ask too late for what lasts five seconds
-        await expect(other.locator("#typing")).to_have_text("Coral Lark is typing …")
+        await until(types_and_is_seen_to)
 
     # And the other way round, after the transport was switched on one side.
     await one.get_by_label("Transport").select_option(OTHER[transport])
     await live(one, OTHER[transport])
-    assert f"transport={OTHER[transport]}" in one.url
+    await expect(one).to_have_url(re.compile(rf"[?&]transport={OTHER[transport]}\b"))
     await say(other, "third")
     for page in (one, other):
         await expect(said(page)).to_have_text(["hello <b>there</b>", "second", "third"])

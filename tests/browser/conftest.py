@@ -18,7 +18,10 @@ import tidings
 from browser.stage import Proxy, Site, Visit, Visiting
 from kit import serving
 
-expect.set_options(timeout=20_000)  # the machine may be busy; what is waited for is a condition
+# The machine may be busy; what is waited for is a condition. And a client that found no server may wait for
+# twenty seconds until it tries again.
+PATIENCE = 40_000  # ms
+expect.set_options(timeout=PATIENCE)
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = [
@@ -79,7 +82,7 @@ async def visit(browser: Browser) -> AsyncIterator[Visiting]:
         context = await browser.new_context(viewport={"width": width, "height": 900}, **options)
         contexts.append(context)
         page = await context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE)
         scheme, _, rest = url.partition("://")
         visit = Visit(page, f"{scheme}://{rest.partition('/')[0]}")
         page.on("console", visit.heard_console)

@@ -15,7 +15,7 @@ from playwright.async_api import ConsoleMessage, Page
 import tidings
 
 
-async def until(condition: Callable[[], Awaitable[bool]], within: float = 20) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], within: float = 40) -> None:
     """Wait for `condition`; raises TimeoutError after `within` seconds."""
     async with asyncio.timeout(within):
         while not await condition():  # noqa: ASYNC110 - a page cannot set an Event of ours
