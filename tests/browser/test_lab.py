@@ -233,6 +233,8 @@ async def test_two_labs_do_not_disturb_each_other(site: Site, visit: Visiting) -
     second = (await visit(f"{site.url}/lab")).page
     channels = [await page.locator("#channel").text_content() for page in (first, second)]
     assert len(set(channels)) == 2
+    for page in (first, second):
+        await all_live(page)  # a socket that is closed while it is being opened is a warning in the console
 
 
 async def test_strangers_messages_are_not_counted(site: Site, visit: Visiting) -> None:
