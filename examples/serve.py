@@ -55,12 +55,12 @@ def main() -> int:
 
     url = _wait_for_address(server)
     if url is not None:
+        _keep_showing(server)
         processes.append(subprocess.Popen([sys.executable, str(FEED), "--url", url], text=True))
         tidings = Path(sys.executable).with_name("tidings")
         command = tidings.relative_to(Path.cwd()) if tidings.is_relative_to(Path.cwd()) else tidings
         option = "" if url.endswith(":8080") else f" --url {url}"
         print(HOW_TO_LISTEN.format(url=url, tidings=command, option=option), flush=True)
-        threading.Thread(target=_pass_on, args=(server,), daemon=True).start()
     code = server.wait()
     end()
     for process in processes[1:]:
@@ -78,8 +78,18 @@ def _wait_for_address(server: "subprocess.Popen[str]") -> str | None:
     return None
 
 
+def _keep_showing(server: "subprocess.Popen[str]") -> None:
+    """Show what the server says, and keep its pipe from filling, in a thread of its own.
+
+    No signal is for that thread. It could take one that comes while we are suspended (Ctrl-Z), and the main
+    thread, which is to act on it, would go on waiting.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    threading.Thread(target=_pass_on, args=(server,), daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _pass_on(server: "subprocess.Popen[str]") -> None:
-    """Show what the server says, and keep its pipe from filling."""
     assert server.stderr is not None
     for line in server.stderr:
         print(line, end="", file=sys.stderr, flush=True)

@@ -70,6 +70,12 @@ class Demo:
         assert self._process is not None
         return self._process.wait(30)
 
+    @property
+    def pid(self) -> int:
+        """The command itself."""
+        assert self._process is not None
+        return self._process.pid
+
     def children(self) -> list[int]:
         """Return the processes that it has started."""
         assert self._process is not None

@@ -1,15 +1,19 @@
 """`tidings demo`: one command that starts all there is, says how, and leaves nothing behind."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
 
 from apps.stage import Demo, runs
+from ports import free_port
 
+SERVE = Path(__file__).parents[2] / "examples" / "serve.py"
 NAMES = ["chat", "game", "dashboard", "answers"]
 
 
@@ -39,6 +43,38 @@ def test_when_the_program_ends_so_does_the_server() -> None:
         os.kill(program, signal.SIGKILL)
         assert demo.wait() != 0
     assert not runs(server)
+
+
+def threads_that_take(number: signal.Signals, pid: int) -> list[str]:
+    """Return the threads of a process to which the kernel may give that signal."""
+    taking = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        (blocked,) = re.findall(r"^SigBlk:\s(\w+)$", (task / "status").read_text(), re.MULTILINE)
+        if not int(blocked, 16) >> (number - 1) & 1:
+            taking.append(task.name)
+    return taking
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_comes_to_the_thread_that_waits_for_it(number: signal.Signals) -> None:
+    """One that comes while all is suspended, as by Ctrl-Z, may be given to any thread that takes it."""
+    with Demo("chat") as demo:
+        assert threads_that_take(number, demo.pid) == [str(demo.pid)]
+
+
+def test_a_signal_to_the_server_with_its_feed_comes_to_the_thread_that_waits_for_it() -> None:
+    command = [sys.executable, str(SERVE), "--port", str(free_port())]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1
+    ) as process:
+        assert process.stdout is not None
+        try:
+            while "Ctrl-C ends" not in process.stdout.readline():
+                assert process.poll() is None
+            for number in (signal.SIGINT, signal.SIGTERM):
+                assert threads_that_take(number, process.pid) == [str(process.pid)]
+        finally:
+            process.terminate()
 
 
 def test_a_port_that_is_taken_is_said_in_a_line() -> None:

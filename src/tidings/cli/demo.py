@@ -106,7 +106,7 @@ def _run(name: Name, serve: list[str], program: Path | None, *, browser: bool) -
     processes.append(server)
     url = _wait_for_address(server)
     if url is not None:
-        threading.Thread(target=_pass_on, args=(server,), daemon=True).start()
+        _keep_showing(server)
         commands = [shlex.join(["tidings", *serve])]
         if program is not None and not told:
             run = [str(program), "--url", url]
@@ -138,6 +138,17 @@ def _wait_for_address(server: "subprocess.Popen[str]") -> str | None:
             return found[1]
         typer.echo(line, nl=False, err=True)
     return None
+
+
+def _keep_showing(server: "subprocess.Popen[str]") -> None:
+    """Show what the server says, and keep its pipe from filling, in a thread of its own.
+
+    No signal is for that thread. It could take one that comes while we are suspended (Ctrl-Z), and the main
+    thread, which is to act on it, would go on waiting.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    threading.Thread(target=_pass_on, args=(server,), daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _pass_on(server: "subprocess.Popen[str]") -> None:
