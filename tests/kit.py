@@ -2,13 +2,15 @@
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from ports import free_port
@@ -22,12 +24,21 @@ class ServerProcess:
     `url` is its address as it printed it; `errors` collects what it wrote on standard error.
     """
 
-    def __init__(self, *flags: str, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *flags: str,
+        env: Mapping[str, str] | None = None,
+        limits: Mapping[int, tuple[int, int]] | None = None,
+    ) -> None:
         command = [sys.executable, "-m", "tidings", "serve"]
         if not any(flag in ("--port", "--uds") for flag in flags):
             command += ["--port", str(free_port())]  # which stays ours between two lives
         self.process = subprocess.Popen(
-            [*command, *flags], stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}
+            [*command, *flags],
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **(env or {})},
+            preexec_fn=partial(_bound, limits) if limits else None,
         )
         self.pid = self.process.pid
         self.errors: list[str] = []
@@ -79,10 +90,17 @@ class ServerProcess:
         return time.clock_gettime((~self.pid << 3) | 2)  # as clock_getcpuclockid(3) makes it
 
 
+def _bound(limits: Mapping[int, tuple[int, int]]) -> None:
+    for kind, values in limits.items():
+        resource.setrlimit(kind, values)
+
+
 @contextmanager
-def serving(*flags: str, env: dict[str, str] | None = None) -> Iterator[ServerProcess]:
-    """Yield a running server, and stop it afterwards."""
-    server = ServerProcess(*flags, env=env)
+def serving(
+    *flags: str, env: Mapping[str, str] | None = None, limits: Mapping[int, tuple[int, int]] | None = None
+) -> Iterator[ServerProcess]:
+    """Yield a running server, and stop it afterwards. `limits` are soft and hard ones (setrlimit(2))."""
+    server = ServerProcess(*flags, env=env, limits=limits)
     try:
         yield server
     finally:

@@ -12,6 +12,7 @@ from asyncio import AbstractEventLoop, Event
 from collections.abc import Callable
 
 from tidings.core.errors import SettingsError
+from tidings.server import descriptors
 from tidings.server.app import App
 from tidings.server.config import Settings
 from tidings.server.listener import bind
@@ -30,6 +31,9 @@ def run(settings: Settings) -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
+    # At debug it would write the frames of clients, and what they say is theirs.
+    logging.getLogger("websockets").setLevel(logging.INFO)
+    settings = descriptors.provide(settings)
     service = Service(os.environ)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run((_alone if settings.workers == 1 else _with_workers)(settings, service))
