@@ -149,6 +149,7 @@ class RecordingConnection:
         self.exchange: Exchange | None = None
         self.written: list[bytes] = []
         self.response: Response | None = None
+        self.refusals: list[str] = []
         self.push_back_after: int | None = None  # writes
         self.pushed_back = False
         self.closed = False
@@ -158,6 +159,9 @@ class RecordingConnection:
 
     def hold(self, exchange: Exchange, seconds: float) -> None:
         self.exchange = exchange
+
+    def refused(self, code: str) -> None:
+        self.refusals.append(code)
 
     def reply(self, response: Response) -> None:
         assert self.response is None, "a request was answered twice"

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,6 +14,7 @@ from kit import ServerProcess, serving
 from raw import TEXT, Socket, Stream, Wire, ask, head_of
 from story.clients import Client, Publisher, connect
 from tidings.core import limits
+from tidings.core.errors import CODES
 
 SSE = {"Accept": "text/event-stream"}
 MOST = 5
@@ -102,6 +104,66 @@ async def test_a_surplus_connection_that_asks_nothing_is_closed() -> None:
     assert stream.is_open()
 
 
+async def test_what_is_refused_is_counted_by_code_and_said_in_the_log() -> None:
+    with serving("--connections", str(MOST), "--drain", "0") as server:
+        clients = [await Wire.connect(server) for _ in range(2)]
+        told = [
+            await clients[0].ask("GET", "/channels/no%20such"),
+            await clients[0].ask("GET", "/nothing"),
+            await clients[0].ask("POST", "/channels/news", None, b"no JSON"),
+        ]
+        await raw.exchange(server, b"GET / HTTP/1.1\r\n\r\n")
+        socket = await Socket.open(clients[1], "/channels/news")
+        assert "ready" in json.loads(await socket.said())
+        await socket.command("shout", {})
+        told_by_socket = json.loads(await socket.said())["error"]["code"]
+        await socket.wire.send(raw.frame(raw.BINARY, b"1"))
+        assert await socket.closed() == 1003
+        codes = [answer.json["code"] for answer in told]
+        assert [*codes, told_by_socket] == ["bad_channel", "not_found", "bad_json", "unknown_command"]
+        metrics = (await ask(server, "GET", "/metrics")).body.decode()
+        counted = {
+            code: float(count)
+            for code, count in re.findall(
+                r'^tidings_refusals_total\{code="(\w+)"\} (.+)$', metrics, re.MULTILINE
+            )
+        }
+        assert set(counted) == set(CODES), "also those that nobody was told yet"
+        # A request without a host, and the binary frame.
+        expected = {**dict.fromkeys(codes, 1.0), "unknown_command": 1.0, "bad_request": 2.0}
+        assert {code: count for code, count in counted.items() if count} == expected
+        said = re.findall(r"refused code=(\w+) peer=127\.0\.0\.1:\d+$", "".join(server.errors), re.MULTILINE)
+    assert sorted(said) == sorted([*codes, "unknown_command", "bad_request", "bad_request"])
+
+
+async def test_what_all_are_told_while_the_server_is_full_is_counted_and_not_said_for_each() -> None:
+    with serving("--connections", "1", "--drain", "0") as server:
+        await connect(server, "sse", "news")
+        for headers in (None, SSE, None):
+            wire = await Wire.connect(server)
+            await wire.send(head_of("GET", "/channels/news", headers))
+            await wire.rest()
+        metrics = (await ask(server, "GET", "/metrics")).body.decode()
+        assert 'tidings_refusals_total{code="too_many_connections"} 3.0' in metrics
+    assert "too_many_connections" not in "".join(server.errors)
+
+
+async def test_commands_that_were_refused_long_ago_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "COMMAND_ERRORS_FORGET", 5.0)
+    simulation = await Simulation.begun()
+    peer = simulation.web_socket("news")
+    for after in (0.0, 5.1, 5.1):
+        simulation.pass_time(after)
+        for _ in range(limits.COMMAND_ERRORS - 1):
+            peer.say(raw.frame(TEXT, b'{"fly":{}}'))
+        assert peer.is_open()
+        assert b"refused" not in peer.text
+    simulation.pass_time(4.9)
+    peer.say(raw.frame(TEXT, b'{"fly":{}}'))
+    assert b"commands were refused" in peer.text
+    await simulation.close()
+
+
 # --- memory ----------------------------------------------------------------------------------------
 
 NAMES = 100_000
@@ -166,7 +228,6 @@ async def test_metrics_name_no_channel_no_key_and_no_client() -> None:
         metrics = (await ask(server, "GET", "/metrics")).body
         assert b"secret" not in metrics
         assert b"127.0.0.1" not in metrics
-        assert b"{" not in metrics, "no labels"
         assert len(metrics.splitlines()) == lines_before, "their number does not grow with what is published"
 
 

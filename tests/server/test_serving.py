@@ -41,6 +41,13 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 @pytest.fixture(scope="module")
+def allowing() -> Iterator[ServerProcess]:
+    """A server to which pages of one other origin may connect."""
+    with serving("--allow-origin", "https://app.test", "--drain", "0") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
 def secure(certificate: tuple[Path, Path]) -> Iterator[ServerProcess]:
     """A server with TLS."""
     with serving(
@@ -339,6 +346,42 @@ async def test_an_allowed_origin_gets_cors_headers() -> None:
         await Socket.open(await Wire.connect(server), "/channels/news", origin)
         foreign = await ask(server, "GET", "/channels/news", {"Origin": "https://app.test.evil.test"})
         assert foreign.status == 403
+
+
+ALLOWED = b"Origin: https://app.test"
+UNREAD = {
+    "a body that is too large": (b"POST /channels/news", b"Content-Length: 70000", 413),
+    "a batch that is too large": (b"POST /publish", b"Content-Length: 270000", 413),
+    "chunks that are too large": (
+        b"POST /channels/news",
+        b"Transfer-Encoding: chunked\r\n\r\n11000\r\n" + b" " * 0x11000,
+        413,
+    ),
+    "a target that is too long": (b"GET /channels/" + b"x" * 8_200, b"X: y", 414),
+    "a header that is too long": (b"GET /channels/news", b"X: " + b"y" * 8_200, 431),
+    "an expectation": (b"POST /channels/news", b"Content-Length: 1\r\nExpect: more", 417),
+    "a method that there is not": (b"BREW /channels/news", b"X: y", 405),
+    "a parameter given twice": (b"GET /channels/news?limit=1&limit=2", b"X: y", 400),
+    "an encoded slash": (b"GET /channels/a%2Fb", b"X: y", 400),
+}
+
+
+@pytest.mark.parametrize(("line", "header", "status"), UNREAD.values(), ids=UNREAD)
+async def test_an_allowed_page_sees_why_its_request_was_not_read(
+    allowing: ServerProcess, line: bytes, header: bytes, status: int
+) -> None:
+    """Without these headers a page is told of a network error, and tries the same again and again."""
+    for origin, seen in ((ALLOWED, True), (b"Origin: https://other.test", False)):
+        wire = await Wire.connect(allowing)
+        request = b"\r\n".join((line + b" HTTP/1.1", b"Host: tidings.test", origin, header, b"", b""))
+        head, end, body = request.partition(b"\r\n\r\n")
+        await wire.send(head + end)
+        await wire.send(body)
+        answer = await wire.answer()
+        assert (answer.status, answer.headers["connection"]) == (status, "close")
+        assert ("access-control-allow-origin" in answer.headers) == seen
+        if seen:
+            assert answer.headers["vary"] == "Origin"
 
 
 async def test_a_thousand_connections_at_once_are_accepted(shared: ServerProcess) -> None:

@@ -100,14 +100,15 @@ def test_every_error_code_is_in_the_reference_with_its_status() -> None:
     assert shown == {code.code: code.status for code in CODES.values()}
 
 
-def test_every_metric_is_in_the_reference_and_none_has_a_label(server: ServerProcess) -> None:
+def test_every_metric_is_in_the_reference_and_the_only_label_is_an_errors_code(server: ServerProcess) -> None:
     from urllib.request import urlopen
 
     with urlopen(f"{server.url}/metrics") as answer:
         text = answer.read().decode()
     shown = {bare(name): kind for name, kind, _ in rows(REFERENCE, "## Metrics", "metric")}
     assert shown == dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE))
-    assert "{" not in text
+    labelled = re.findall(r"\{(.*?)\}", text)
+    assert labelled == [f'code="{code}"' for code in CODES]
 
 
 @pytest.mark.parametrize("module", [tidings, tidings.client], ids=lambda module: module.__name__)

@@ -9,6 +9,8 @@ import pytest
 import raw
 from kit import ServerProcess
 from raw import HANDSHAKE, Wire, ask, exchange, head_of
+from tidings.core.errors import CODES, Refusal
+from tidings.wire import http
 
 HEAD = b"GET /channels/%b HTTP/1.1\r\nHost: tidings.test\r\n"
 
@@ -56,6 +58,15 @@ REFUSED_AND_CLOSED = {
     "a space before the colon": (get(HOST, b"X : v"), 400),
     "no Host": (get(), 400),
     "two Hosts": (get(HOST, HOST), 400),
+    "a Host with a space": (get(b"Host: a b"), 400),
+    "a list of Hosts": (get(b"Host: a, b"), 400),
+    "a Host with a path": (get(b"Host: a/b"), 400),
+    "a Host with a user": (get(b"Host: u@b"), 400),
+    "a Host whose port is none": (get(b"Host: a:x"), 400),
+    "chunks in HTTP/1.0": (
+        b"POST /channels/news HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n1\r\n0\r\n\r\n",
+        400,
+    ),
     "not HTTP": (b"hello, world\r\n\r\n", {400, 405}),
     "TLS on a plain port": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 40, {400, 405}),
     "HTTP/2 without asking": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
@@ -156,8 +167,12 @@ async def test_an_unknown_method_is_405_with_allow(shared: ServerProcess, method
     assert (answer.status, answer.json["code"]) == (405, "method_not_allowed")
     allowed = {word.strip() for word in answer.headers["allow"].split(",")}
     assert {"GET", "HEAD", "OPTIONS"} <= allowed
-    if method not in ("BREW", "get"):  # known by no parser, and so refused before the path is read
-        assert ("POST" in allowed) == path.startswith("/channels")
+    assert ("POST" in allowed) == path.startswith("/channels")
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "GET", "BREW"])
+async def test_a_batch_is_only_posted(shared: ServerProcess, method: str) -> None:
+    assert (await ask(shared, method, "/publish")).headers["allow"] == "POST, OPTIONS"
 
 
 BAD_BODIES = {
@@ -569,6 +584,116 @@ async def test_refusals_do_not_repeat_what_the_client_sent_in_their_head(shared:
     answer = await ask(shared, "GET", "/channels/news?transport=a%0d%0aSet-Cookie:%20x", {"Prefer": "wait=1"})
     assert answer.status == 400
     assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("method", "headers"),
+    [
+        ("GET", {"Last-Event-ID": "CURSOR"}),
+        ("GET", {"If-None-Match": "ETAG"}),
+        ("GET", {"Host": "tidings.test"}),
+        ("GET", {"Accept": "text/event-stream"}),
+        ("POST", {"Idempotency-Key": "k1"}),
+        ("POST", {"Content-Encoding": "identity"}),
+        ("POST", {"Content-Type": "text/plain"}),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else value,
+)
+@pytest.mark.parametrize("space", [" ", "\t", " \t "])
+async def test_white_space_around_a_headers_value_is_not_part_of_it(
+    shared: ServerProcess, channel: str, method: str, headers: dict[str, str], space: str
+) -> None:
+    # RFC 9110 §5.5
+    cursor = (await ask(shared, "POST", f"/channels/{channel}", None, b"1")).json["id"]
+    target = f"/channels/{channel}?after={cursor}"
+    etag = (await ask(shared, "GET", target)).headers["etag"]
+    [(name, value)] = headers.items()
+    value = {"CURSOR": cursor, "ETAG": etag}.get(value, value)
+    told = []
+    for around in ("", space):
+        wire = await Wire.connect(shared)
+        body = b"1" if method == "POST" else None
+        await wire.send(head_of(method, target, {name: f"{around}{value}{around}"}, body) + (body or b""))
+        answer = await wire.head()
+        told.append((answer.status, answer.headers["content-type"] if answer.status == 200 else ""))
+    assert told[0][0] in (200, 201, 304)
+    # The second time the key is known.
+    assert told[1] == ((200, "application/json") if name == "Idempotency-Key" else told[0])
+
+
+@pytest.mark.parametrize(
+    ("accept", "streams"),
+    [
+        ("text/event-stream", True),
+        ("TEXT/Event-Stream", True),
+        ("application/json, text/event-stream;q=0.5", True),
+        ("text/event-stream ; charset=utf-8", True),
+        ("text/event-streamx", False),
+        ("application/x-text/event-stream", False),
+        ("text/event-stream;q=0", False),
+        ("text/event-stream; q=0.000, */*", False),
+        ("*/*", False),
+    ],
+)
+async def test_who_accepts_an_event_stream_gets_one(
+    shared: ServerProcess, accept: str, streams: bool
+) -> None:
+    wire = await Wire.connect(shared)
+    await wire.send(head_of("GET", "/channels/news", {"Accept": accept}))
+    answer = await wire.head()
+    assert answer.status == 200
+    assert answer.headers["content-type"].startswith("text/event-stream") == streams
+
+
+async def test_a_preference_has_no_case(shared: ServerProcess) -> None:
+    answer = await ask(shared, "GET", "/channels/news", {"Prefer": "Wait=0"})
+    assert answer.headers["preference-applied"] == "wait=0"
+
+
+@pytest.mark.parametrize("digits", [10, 19, 400, 5_000])
+@pytest.mark.parametrize("parameter", ["limit", "limit=-", "wait", "rewind"])
+async def test_an_absurd_number_is_brought_into_its_range(
+    shared: ServerProcess, parameter: str, digits: int
+) -> None:
+    sign = "" if "=" in parameter else "="
+    # Nothing hangs: what there is is asked for.
+    target = f"/channels/absurd?after=earliest&{parameter}{sign}{'9' * digits}"
+    if parameter == "rewind":
+        target = target.replace("after=earliest&", "")
+    await ask(shared, "POST", "/channels/absurd", None, b"1")
+    answer = await ask(shared, "GET", target)
+    assert (answer.status, bool(answer.json["messages"])) == (200, True)
+
+
+async def test_what_is_around_chunks_is_bounded_too(shared: ServerProcess, channel: str) -> None:
+    wire = await Wire.connect(shared)
+    await wire.send(head_of("POST", f"/channels/{channel}", {"Transfer-Encoding": "chunked"}))
+    extension = b";" + b"x" * 16_000
+
+    async def flood() -> None:
+        while True:
+            await wire.send(b"1" + extension + b"\r\n \r\n")
+
+    flooding = asyncio.create_task(flood())
+    answer = await wire.answer()
+    assert (answer.status, answer.json["code"]) == (413, "body_too_large")
+    flooding.cancel()
+    await asyncio.gather(flooding, return_exceptions=True)
+
+
+async def test_http_1_0_has_no_upgrade(shared: ServerProcess) -> None:
+    # RFC 9110 §7.8: the field is ignored.
+    wire = await Wire.connect(shared)
+    await wire.send(head_of("GET", "/channels/news", HANDSHAKE).replace(b"HTTP/1.1", b"HTTP/1.0"))
+    answer = await wire.answer()
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    assert await wire.rest() == b""
+
+
+@pytest.mark.parametrize("code", [code for code, kind in CODES.items() if kind.status == 503])
+def test_a_503_always_says_when_to_come_back(code: str) -> None:
+    assert dict(http.refusal(Refusal(code, "Why.")).headers)["Retry-After"] == "1"
+    assert dict(http.refusal(Refusal(code, "Why.", (("Retry-After", "5"),))).headers)["Retry-After"] == "5"
 
 
 async def test_http_1_0_closes_unless_it_says_otherwise(shared: ServerProcess) -> None:

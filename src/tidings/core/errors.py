@@ -60,7 +60,7 @@ CODES: Final = _table(
     Code("not_implemented", 501, 4500, retry=False, title="This is not supported"),
     Code("log_unavailable", 503, 1013, retry=True, title="The log cannot be reached"),
     Code("too_slow", 503, 4000, retry=True, title="This reader is too slow"),
-    Code("moved", 503, 4005, retry=True, title="Come back, perhaps to another server"),
+    Code("moved", 503, 4005, retry=True, title="This has moved, perhaps to another server"),
     Code("too_many_connections", 503, 1013, retry=True, title="The server has all the connections it takes"),
     Code("shutting_down", 503, 4005, retry=True, title="The server is shutting down"),
     Code("version_unsupported", 505, 4500, retry=False, title="This version of HTTP is not spoken here"),

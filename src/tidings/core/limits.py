@@ -93,6 +93,7 @@ MESSAGE_BYTES: Final = 64 * 1024
 FRAGMENTS: Final = 1_024
 EMPTY_FRAGMENTS: Final = 16  # in a row: no client has a reason to send one
 COMMAND_ERRORS: Final = 10  # then 4500
+COMMAND_ERRORS_FORGET: Final = 600.0  # without one for so long, and they are counted anew
 PING_EVERY: Final = 25.0  # mobile networks forget silent connections from 30 s on
 PONG_GRACE: Final = 10.0
 CLOSE_GRACE: Final = 2.0  # for the peer's half of a closing handshake

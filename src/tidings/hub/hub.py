@@ -111,7 +111,7 @@ class Hub:
         """
         if self.closing:
             again = "Publish again, with the same idempotency key."
-            raise Refusal("shutting_down", again, (("Retry-After", "1"),))
+            raise Refusal("shutting_down", again)
         self.stats.published += len(drafts)
         return self._log.append(drafts)
 

@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
 
 from tidings.core import limits
-from tidings.core.errors import Refusal
+from tidings.core.errors import CODES, Refusal
 from tidings.version import __version__
 from tidings.wire import http
 from tidings.wire.http import Response
 
 if TYPE_CHECKING:
     from tidings.server.app import App
-
-_SOON: Final = (("Retry-After", "1"),)
-
 
 # What each worker says of the same thing, where others say it of their own part.
 _HIGHEST: Final = (
@@ -46,11 +44,11 @@ class Admin(Collector):
     def ready(self) -> Response:
         """Return 200 while new clients are welcome, else 503 `shutting_down` or `log_unavailable`."""
         if self._app.draining:
-            raise Refusal("shutting_down", "The server is shutting down.", _SOON)
+            raise Refusal("shutting_down", "The server is shutting down.")
         if self._app.log_away > limits.LOG_TIMEOUT:
-            raise Refusal("log_unavailable", "The log has not been heard for some time.", _SOON)
+            raise Refusal("log_unavailable", "The log has not been heard for some time.")
         if reason := self._app.log_refusing:
-            raise Refusal("log_unavailable", f"Nothing can be published: {reason}.", _SOON)
+            raise Refusal("log_unavailable", f"Nothing can be published: {reason}.")
         return http.json_response(200, {"status": "ok"})
 
     def version(self) -> Response:
@@ -68,7 +66,8 @@ class Admin(Collector):
         """Return what this process counts by itself: counters, and gauges."""
         kinds: dict[str, dict[str, float]] = {"counter": {}, "gauge": {}}
         for family in self._own():
-            kinds[family.type][family.name] = family.samples[0].value
+            for sample in family.samples:
+                kinds[family.type][_key(sample)] = sample.value
         return kinds["counter"], kinds["gauge"]
 
     def collect(self) -> Iterator[Metric]:
@@ -76,17 +75,24 @@ class Admin(Collector):
         siblings = self._app.siblings
         for family in self._own():
             if siblings is not None:
-                own, name = family.samples[0], family.name
-                others = [gauges.get(name, 0.0) for gauges in siblings.gauges]
-                others.append(siblings.counters.get(name, 0.0))
-                value = max(own.value, *others) if name in _HIGHEST else own.value + sum(others)
-                family.samples[0] = own._replace(value=value)
+                for index, own in enumerate(family.samples):
+                    key = _key(own)
+                    others = [gauges.get(key, 0.0) for gauges in siblings.gauges]
+                    others.append(siblings.counters.get(key, 0.0))
+                    value = max(own.value, *others) if own.name in _HIGHEST else own.value + sum(others)
+                    family.samples[index] = own._replace(value=value)
             yield family
 
     def _own(self) -> Iterator[Metric]:
         hub = self._app.hub
         stats = hub.stats
         yield CounterMetricFamily("tidings_requests", "HTTP requests served.", self._app.requests)
+        refusals = CounterMetricFamily(
+            "tidings_refusals", "Requests, commands and connections that were refused.", labels=["code"]
+        )
+        for code in CODES:  # also those that nobody was told yet: a series that begins at 1 has no rate
+            refusals.add_metric([code], self._app.refusals[code])
+        yield refusals
         yield CounterMetricFamily("tidings_published", "Messages taken from publishers.", stats.published)
         yield CounterMetricFamily("tidings_delivered", "Messages written to clients.", stats.delivered)
         yield CounterMetricFamily("tidings_writes", "Writes that carried messages.", stats.writes)
@@ -113,4 +119,11 @@ class Admin(Collector):
         yield GaugeMetricFamily(
             "tidings_log_away_seconds", "Seconds since the log was heard; 0 while it is.", self._app.log_away
         )
-        yield CounterMetricFamily("tidings_log_lives", "Lives of the log that were come into.", stats.lives)
+        yield CounterMetricFamily(
+            "tidings_log_lives", "Lives of the log that each process came into.", stats.lives
+        )
+
+
+def _key(sample: Sample) -> str:
+    """Return what tells one figure from all others, in every worker."""
+    return sample.name + "".join(f" {value}" for value in sample.labels.values())

@@ -11,7 +11,7 @@ import logging
 import random
 import time
 from asyncio import AbstractEventLoop
-from collections import deque
+from collections import Counter, deque
 
 from tidings.core import limits
 from tidings.core.history import Retention
@@ -51,6 +51,7 @@ class App:
         self.wheel = Wheel(loop)
         self.connections: set[Connection] = set()
         self.requests = 0
+        self.refusals: Counter[str] = Counter()  # by code
         self.questions = Questions()
         self.draining = False
         self.address = ""

@@ -10,7 +10,7 @@ from asyncio import BaseTransport, Protocol, Transport
 from typing import TYPE_CHECKING, cast
 
 from tidings.core import limits
-from tidings.core.errors import Refusal
+from tidings.core.errors import CODES, Refusal
 from tidings.server.listener import sends_at_once
 from tidings.server.reader import RequestReader
 from tidings.transports.carrier import Exchange, Writer
@@ -121,7 +121,6 @@ class Connection(Protocol):
         try:
             rest = reader.feed(data)
         except Refusal as refusal:
-            _log.info("refused code=%s peer=%s", refusal.kind.code, self._peer())
             self._refuse_and_close(refusal)
             return
         if reader.in_message and reader.begun != begun and not reader.in_body:
@@ -221,11 +220,13 @@ class Connection(Protocol):
         try:
             response = self._app.routes.serve(request, self)
         except Refusal as refusal:
+            self.refused(refusal.kind.code)
             if "upgrade" in request.headers or refusal.kind.code == "shutting_down":
                 self._closes_behind = True
             response = http.refusal(refusal)
         except Exception:
             _log.exception("failed on %s %s", request.method, request.path)
+            self.refused("internal")
             if self._streams:
                 self.abort()  # a head has gone: no other answer can follow it
                 return
@@ -245,13 +246,23 @@ class Connection(Protocol):
         self._extra += headers
 
     def _refuse_and_close(self, refusal: Refusal) -> None:
+        """Refuse what could not be read to its end."""
+        self.refused(refusal.kind.code)
         if self._exchange is not None:
             # It would be taken for the answer to the request that is still open.
             self._transport.close()
             return
         self._closing = True
-        self._transport.write(http.response(http.refusal(refusal), self._app.unix_seconds(), close=True))
+        extra = self._app.routes.seen_by(None if self._reader is None else self._reader.origin)
+        now = self._app.unix_seconds()
+        self._transport.write(http.response(http.refusal(refusal), now, extra=extra, close=True))
         self._linger()
+
+    def refused(self, code: str) -> None:
+        """See Carrier. What many are told at once, while the server is full or stops, is only counted."""
+        self._app.refusals[code] += 1
+        if CODES[code].status < 500 or code == "too_slow":
+            _log.info("refused code=%s peer=%s", code, self._peer())
 
     def _peer(self) -> str:
         peer = self._transport.get_extra_info("peername")

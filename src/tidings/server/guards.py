@@ -9,9 +9,8 @@ from functools import lru_cache
 from ipaddress import ip_address
 
 from tidings.core.errors import Refusal
+from tidings.server.paths import methods
 from tidings.wire.http import Headers, Request
-
-_METHODS = "GET, HEAD, POST, OPTIONS"
 
 
 def check_origin(request: Request, allowed: frozenset[str], *, loopback: bool) -> Headers:
@@ -30,11 +29,7 @@ def check_origin(request: Request, allowed: frozenset[str], *, loopback: bool) -
             raise _refused()
         return ()
     if origin in allowed:
-        return (
-            ("Access-Control-Allow-Origin", origin),
-            ("Access-Control-Expose-Headers", "ETag, Preference-Applied, Retry-After"),
-            ("Vary", "Origin"),
-        )
+        return let_see(origin)
     # The server's own pages. Its scheme is not compared: TLS may end at a proxy in front.
     _scheme, _, authority = origin.partition("://")
     same = authority != "" and authority.lower() == host
@@ -42,6 +37,15 @@ def check_origin(request: Request, allowed: frozenset[str], *, loopback: bool) -
     if same and (not loopback or _is_this_machine(authority)):
         return ()
     raise _refused()
+
+
+def let_see(origin: str) -> Headers:
+    """Return the headers that let pages of `origin`, which is allowed, see an answer."""
+    return (
+        ("Access-Control-Allow-Origin", origin),
+        ("Access-Control-Expose-Headers", "ETag, Preference-Applied, Retry-After"),
+        ("Vary", "Origin"),
+    )
 
 
 @lru_cache(maxsize=4)
@@ -70,11 +74,12 @@ def _is_this_machine(authority: str) -> bool:
 
 def preflight(request: Request) -> Headers:
     """Return the headers that answer an OPTIONS request (Fetch standard §3.2.2)."""
+    allowed = methods(request.path)
     if "access-control-request-method" not in request.headers:
-        return (("Allow", _METHODS),)
+        return (("Allow", allowed),)
     return (
-        ("Allow", _METHODS),
-        ("Access-Control-Allow-Methods", _METHODS),
+        ("Allow", allowed),
+        ("Access-Control-Allow-Methods", allowed),
         (
             "Access-Control-Allow-Headers",
             "Authorization, Content-Type, Idempotency-Key, If-None-Match, Last-Event-ID, Prefer",

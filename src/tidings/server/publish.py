@@ -48,7 +48,9 @@ def publish_batch(hub: Hub, request: Request, carrier: Carrier) -> Response | No
         raise Refusal("unsupported_media_type", f"Say Content-Type: {_NDJSON}.", (("Accept", _NDJSON),))
     # Counted before they are split: a body of line ends is not worth a list.
     if request.body.count(b"\n") > limits.BATCH_LINES:
-        raise Refusal("batch_too_large", f"A batch is at most {limits.BATCH_LINES} lines.")
+        raise Refusal(
+            "batch_too_large", f"A batch is at most {limits.BATCH_LINES} lines, empty ones included."
+        )
     lines = [line for line in request.body.split(b"\n") if line.strip()]
     if len(lines) > limits.BATCH_LINES:
         raise Refusal("batch_too_large", f"A batch is at most {limits.BATCH_LINES} lines.")
@@ -142,16 +144,18 @@ class _Pending(Awaited):
         try:
             self._carrier.reply(self._told(receipts.result()))
         except Refusal as refusal:
-            self._carrier.reply(http.refusal(refusal))
+            self._refuse(refusal)
 
     def expired(self) -> None:
         """The log does not answer: whether it has the message is unknown."""
         self._gone = True
-        self._carrier.reply(
-            http.refusal(
-                Refusal("log_unavailable", "The log did not answer; ask again with the same Idempotency-Key.")
-            )
+        self._refuse(
+            Refusal("log_unavailable", "The log did not answer; ask again with the same Idempotency-Key.")
         )
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self._carrier.refused(refusal.kind.code)
+        self._carrier.reply(http.refusal(refusal))
 
     def lost(self) -> None:
         """The publisher went away. What it sent may be kept all the same."""

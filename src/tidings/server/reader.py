@@ -21,6 +21,7 @@ import httptools
 
 from tidings.core import limits
 from tidings.core.errors import Refusal
+from tidings.server.paths import PUBLISH, methods
 from tidings.wire.http import Request, split_target
 
 
@@ -33,6 +34,8 @@ class _KnownSection:
     keep_alive: bool
 
 
+# What a body in chunks may take on the wire, times its own limit: one in chunks of a byte takes six.
+_AROUND_CHUNKS: Final = 8
 _REMEMBERED: Final = 1_000  # header sections
 _SECTION_BYTES: Final = 2_048  # longer ones are not remembered
 _known: dict[bytes, _KnownSection] = {}
@@ -44,8 +47,12 @@ _FIRST_LINE: Final = re.compile(rb"(GET|POST) (/[A-Za-z0-9._~:/?&=,%+@-]{0,2000}
 _DIFFER: Final = frozenset(("transfer-encoding", "expect"))
 # All that differs between the handshakes of one kind of client.
 _WEB_SOCKET_KEY: Final = re.compile(rb"\r\nSec-WebSocket-Key: ([A-Za-z0-9+/]{22}==)\r\n").search
+# What a host may be (RFC 9112 §3.2, RFC 3986 §3.2.2): an address in brackets, or a name, and a port.
+_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]*)(:[0-9]*)?").fullmatch
+# Where the head was refused before it was read: whose page asks, for the answer to reach it.
+_ORIGIN: Final = re.compile(rb"\r\nOrigin:[ \t]*([!-~]{1,300})[ \t]*\r\n", re.IGNORECASE).search
 # A well-formed first line, of whatever method.
-_ANY_REQUEST: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} [!-~]{1,8192} HTTP/1\.[01]\r\n").match
+_ANY_REQUEST: Final = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} ([!-~]{1,8192}) HTTP/1\.[01]\r\n").match
 
 
 class Questions:
@@ -85,6 +92,7 @@ class RequestReader:
     __slots__ = (
         "_accept",
         "_body",
+        "_chunked_bytes",
         "_head_bytes",
         "_header_count",
         "_headers",
@@ -102,6 +110,7 @@ class RequestReader:
         "_wanted",
         "begun",
         "in_message",
+        "origin",
     )
 
     def __init__(
@@ -118,6 +127,8 @@ class RequestReader:
         self.in_message = False
         self._tail = b""  # the last bytes of a request that is half-read
         self.begun = 0  # requests whose first byte has come
+        # Of the request that is read: whose page asks, as far as it is known.
+        self.origin: str | None = None
         self._reset()
 
     def _reset(self) -> None:
@@ -125,10 +136,12 @@ class RequestReader:
         self._headers: dict[str, str] = {}
         self._body = bytearray()
         self._most_bytes = limits.BODY_BYTES
+        self.origin = None
         self._head_bytes = 0
         self._header_count = 0
         self._in_body = False
         self._length = 0  # of the body, where the head says it
+        self._chunked_bytes = 0  # of a body in chunks, with all that is around them
         self._upgrades = False
 
     @property
@@ -142,6 +155,14 @@ class RequestReader:
         What follows a request that upgrades the connection is not read either: it is not HTTP.
         Raises Refusal for what is not a request that can be answered.
         """
+        try:
+            return self._feed(data)
+        except Refusal:
+            if self.origin is None and not self._in_body and (found := _ORIGIN(data)) is not None:
+                self.origin = found[1].decode("ascii")
+            raise
+
+    def _feed(self, data: bytes) -> bytes:
         self._wanted = True
         self._question = None
         begun, fresh = self.begun, not self.in_message
@@ -160,7 +181,11 @@ class RequestReader:
                 self._section = b"" if line is None or not whole else piece[line.end() - 2 :]
             self._parse(piece)
             self._tail = (self._tail + piece)[-3:] if self.in_message else b""
-            if self.in_message and not self._in_body:
+            if self.in_message and self._in_body and not self._length:
+                # The callbacks count what is in chunks; this counts what is around them.
+                self._chunked_bytes += len(piece)
+                self._check_body(self._chunked_bytes // _AROUND_CHUNKS)
+            elif self.in_message and not self._in_body:
                 # The callbacks count what was complete; this counts a header that never ends.
                 self._head_bytes += len(piece)
                 self._check_head()
@@ -248,10 +273,10 @@ class RequestReader:
                     raise error.__context__ from None
                 raise
             except httptools.HttpParserInvalidMethodError:
-                if _ANY_REQUEST(piece) is None:
+                line = _ANY_REQUEST(piece)
+                if line is None:
                     raise Refusal("bad_request", "The request does not begin as HTTP does.") from None
-                # The path is not read, so what every path allows is named.
-                allow = (("Allow", "GET, HEAD, OPTIONS"),)
+                allow = (("Allow", methods(line[1].decode().partition("?")[0])),)
                 raise Refusal("method_not_allowed", "There is no such method in HTTP.", allow) from None
             except httptools.HttpParserError as error:
                 raise Refusal("bad_request", f"The request is malformed: {str(error)[:120]}.") from None
@@ -292,12 +317,14 @@ class RequestReader:
         if self._in_body:
             return
         key = name.decode("latin-1").lower()
-        text = value.decode("latin-1")
+        text = value.decode("latin-1").strip(" \t")  # before it the parser has taken it off (RFC 9110 §5.5)
         if key in self._headers:
             if key == "host":
                 raise Refusal("bad_request", "The request names two hosts.")
             text = f"{self._headers[key]}{'; ' if key == 'cookie' else ', '}{text}"
         self._headers[key] = text
+        if key == "origin":
+            self.origin = text
 
     def on_headers_complete(self) -> None:
         """The head is complete."""
@@ -307,6 +334,13 @@ class RequestReader:
             raise Refusal("version_unsupported", "HTTP/1.1 is spoken here, and HTTP/1.0.")
         if version == "1.1" and "host" not in headers:
             raise Refusal("bad_request", "The request names no host.")
+        if _HOST(headers.get("host", "")) is None:
+            raise Refusal("bad_request", "The Host header names no host.")
+        if version == "1.0":
+            if "transfer-encoding" in headers:
+                # Who is between may not know of chunks, and see another end (RFC 9112 §6.1).
+                raise Refusal("bad_request", "HTTP/1.0 has no transfer codings.")
+            headers.pop("upgrade", None)  # nor upgrades (RFC 9110 §7.8)
         if headers.get("transfer-encoding", "chunked").lower() != "chunked":
             raise Refusal("not_implemented", "The only transfer coding that is read is chunked.")
         has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
@@ -315,7 +349,7 @@ class RequestReader:
             if "upgrade" in headers:
                 # Two servers may disagree on where such a request ends: smuggling.
                 raise Refusal("bad_request", "A request that upgrades the connection has no body.")
-            if self._target.partition(b"?")[0] == b"/publish":
+            if self._target.partition(b"?")[0] == PUBLISH.encode():
                 self._most_bytes = limits.BATCH_BYTES
             self._length = 0 if "transfer-encoding" in headers else int(headers["content-length"])
             self._check_body(self._length)

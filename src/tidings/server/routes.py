@@ -15,6 +15,7 @@ from tidings.server import guards
 from tidings.server.admin import Admin
 from tidings.server.folder import Folder
 from tidings.server.pages import Pages
+from tidings.server.paths import PUBLISH, methods, names_channels
 from tidings.server.publish import publish, publish_batch
 from tidings.server.siblings import Gathering
 from tidings.transports import long_polling, polling, sse, web_socket
@@ -26,10 +27,6 @@ from tidings.wire.http import Headers, Request, Response
 if TYPE_CHECKING:
     from tidings.server.app import App
     from tidings.server.connection import Connection
-
-_CHANNELS: Final = "/channels"
-_SOON: Final = (("Retry-After", "1"),)
-_READ: Final = (("Allow", "GET, HEAD, OPTIONS"),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +88,16 @@ class Routes:
                 return self._ask(request, meant.asked, connection)
             return meant.answer(self._app.hub, meant.asked, connection)
         path = request.path
-        if path.startswith(_CHANNELS) and (len(path) == 9 or path[9] == "/"):
+        if names_channels(path):
             cors = self._check_origin(request, connection)
             return self._channels(request, path[10:], cors, connection)
-        if path == "/publish":
+        if path == PUBLISH:
             self._check_origin(request, connection)
             return self._batch(request, connection)
         if request.method == "OPTIONS":
-            return Response(204, _READ)
+            return Response(204, (("Allow", methods(path)),))
         if request.method not in ("GET", "HEAD"):
-            raise Refusal("method_not_allowed", "This path is read with GET.", _READ)
+            raise _wrong_method(path, "This path is read with GET.")
         if path == "/metrics" and self._app.siblings is not None:
             Gathering(self.admin, self._app.siblings, connection)
             return None
@@ -108,6 +105,10 @@ class Routes:
         if fixed is not None:
             return fixed()
         return self._pages.get(path, request.headers.get("if-none-match"))
+
+    def seen_by(self, origin: str | None) -> Headers:
+        """Return the headers that let the page of `origin` see why its request could not be read."""
+        return guards.let_see(origin) if origin is not None and origin in self._allowed_origins else ()
 
     def _check_origin(self, request: Request, connection: "Connection") -> Headers:
         if cors := guards.check_origin(request, self._allowed_origins, loopback=self._loopback):
@@ -122,11 +123,7 @@ class Routes:
         if request.method == "POST":
             return publish(self._app.hub, request, names, connection)
         if request.method not in ("GET", "HEAD"):
-            raise Refusal(
-                "method_not_allowed",
-                "A channel is read with GET and published to with POST.",
-                (("Allow", "GET, HEAD, POST, OPTIONS"),),
-            )
+            raise _wrong_method(request.path, "A channel is read with GET and published to with POST.")
         asked = self._asks.read(request, names)
         answer = _ANSWERS.get(asked.transport) if request.method == "GET" else None
         request.meaning = _Meaning(asked, cors, answer)
@@ -143,9 +140,7 @@ class Routes:
         if request.method == "OPTIONS":
             return Response(204, guards.preflight(request))
         if request.method != "POST":
-            raise Refusal(
-                "method_not_allowed", "A batch is published with POST.", (("Allow", "POST, OPTIONS"),)
-            )
+            raise _wrong_method(request.path, "A batch is published with POST.")
         return publish_batch(self._app.hub, request, connection)
 
     def _turn_away(self, asked: Ask, connection: "Connection") -> Response | None:
@@ -160,11 +155,12 @@ class Routes:
             return None
         connection.close_behind()
         retry_ms = self._app.retry_ms()
-        if asked.transport is Transport.SSE:
-            return sse.only_retry(retry_ms)
         code = "shutting_down" if self._app.draining else "log_unavailable"
         if too_many:
             code = "too_many_connections"
+        if asked.transport is Transport.SSE:
+            connection.refused(code)
+            return sse.only_retry(retry_ms)
         retry_after = (("Retry-After", str(-(-retry_ms // 1000))),)
         raise Refusal(code, "Come back after the seconds in Retry-After.", retry_after)
 
@@ -199,6 +195,10 @@ class Routes:
         return None
 
 
+def _wrong_method(path: str, detail: str) -> Refusal:
+    return Refusal("method_not_allowed", detail, (("Allow", methods(path)),))
+
+
 class _Held(Awaited):
     """A request whose cursor this node does not know yet; see hub/arrivals.py."""
 
@@ -219,9 +219,10 @@ class _Held(Awaited):
         connection = self._connection
         try:
             if not known:
-                raise Refusal("log_unavailable", "The log cannot be asked; come back.", _SOON)
+                raise Refusal("log_unavailable", "The log cannot be asked; come back.")
             response = self._routes.answer(self._request, self._asked, connection)
         except Refusal as refusal:
+            connection.refused(refusal.kind.code)
             if self._asked.transport is Transport.SSE:
                 # Any status but 200 would end a browser's EventSource for good.
                 connection.close_behind()

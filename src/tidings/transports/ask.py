@@ -139,7 +139,7 @@ def choose(request: Request) -> Transport:
         return transport
     if upgrade:
         return Transport.WEB_SOCKET
-    if "text/event-stream" in headers.get("accept", ""):
+    if _accepts_events(headers.get("accept", "")):
         return Transport.SSE
     if "wait" in request.query or _preferred_wait(headers) is not None:
         return Transport.LONG_POLLING
@@ -171,22 +171,39 @@ def after(text: str, *, partitioned: bool = False) -> After:
 
 def rewind(value: str | int) -> RewindCount | RewindTime:
     """Return the start that many messages (`20`) or seconds (`30s`) back. Absurd values are clamped."""
-    match = re.fullmatch(r"([0-9]{1,9})(s?)", str(value))
+    match = re.fullmatch(r"([0-9]+)(s?)", str(value))
     if match is None:
         raise Refusal("bad_parameter", "`rewind` is a number of messages, like 20, or of seconds, like 30s.")
-    number = int(match[1])
+    number = int(min(float(match[1]), _LONGEST))
     if match[2]:
         return RewindTime(float(number))
     return RewindCount(number)
+
+
+_LONGEST: Final = 999_999_999.0  # some thirty years of seconds, and more messages than are kept of a channel
+
+
+def _accepts_events(accept: str) -> bool:
+    """Whether an Accept header names `text/event-stream`, and not as unwanted (RFC 9110 §12.5.1)."""
+    if "event-stream" not in accept.lower():
+        return False
+    for media_range in accept.lower().split(","):
+        kind, *parameters = (part.strip() for part in media_range.split(";"))
+        if kind == "text/event-stream":
+            return not any(_UNWANTED(parameter) for parameter in parameters)
+    return False
+
+
+_UNWANTED: Final = re.compile(r"q\s*=\s*0(\.0*)?").fullmatch
 
 
 def _limit(query: Mapping[str, str]) -> int:
     text = query.get("limit")
     if text is None:
         return limits.ANSWER_MESSAGES
-    if re.fullmatch(r"-?[0-9]{1,18}", text) is None:
+    if re.fullmatch(r"-?[0-9]+", text) is None:
         raise Refusal("bad_parameter", "`limit` is a whole number of messages.")
-    return max(1, min(int(text), limits.ANSWER_MESSAGES_MOST))
+    return int(max(1.0, min(float(text), limits.ANSWER_MESSAGES_MOST)))
 
 
 def _wait(request: Request) -> float:
@@ -205,5 +222,7 @@ def _wait(request: Request) -> float:
 
 def _preferred_wait(headers: Mapping[str, str]) -> float | None:
     """Return the seconds of `Prefer: wait=N` (RFC 7240 §4.3). A preference that makes no sense is none."""
-    match = re.search(r"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,9})(?![0-9])", headers.get("prefer", "")[:256])
+    match = re.search(
+        r"(?:^|[,;\s])wait\s*=\s*\"?([0-9]{1,9})(?![0-9])", headers.get("prefer", "")[:256].lower()
+    )
     return None if match is None else float(match[1])

@@ -82,6 +82,9 @@ class Carrier(Protocol):
     def descriptor(self) -> int | None:
         """Where the hub may send while the connection takes bytes; None where bytes go out changed (TLS)."""
 
+    def refused(self, code: str) -> None:
+        """Count, for the operator, that this client was refused with `code` (core/errors.py)."""
+
     def timer(self, seconds: float) -> None:
         """Call `Exchange.expired` once, not before `seconds` are over. A new call replaces the last."""
 

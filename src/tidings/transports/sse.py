@@ -67,6 +67,7 @@ class EventStream(Subscriber):
     def expired(self) -> None:
         """A comment keeps the connection from looking dead; one that takes no bytes at all is cut."""
         if self.paused:
+            self._carrier.refused("too_slow")
             self._carrier.abort()
             return
         if self._hub.now() >= self._rotates_at and not self._hub.is_behind(self):
@@ -89,6 +90,7 @@ class EventStream(Subscriber):
         was_live = self.cohort is not None
         self._hub.pause(self)
         if was_live and self._hub.places.closes_slow(self.channels):
+            self._carrier.refused("too_slow")
             self._end("too_slow", "This reader is too slow for the channel; come back.", limits.RETRY_MS)
 
     def took_again(self) -> None:

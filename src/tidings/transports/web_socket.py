@@ -52,6 +52,7 @@ class WebSocket(Subscriber):
         "_carrier",
         "_empty_fragments",
         "_ended",
+        "_erred_at",
         "_errors",
         "_fragments",
         "_frames",
@@ -78,6 +79,7 @@ class WebSocket(Subscriber):
         self._fragments = 0
         self._empty_fragments = 0
         self._errors = 0
+        self._erred_at = 0.0
         self._in_flight = 0
         self._held = False
         self._pinged = False
@@ -135,6 +137,8 @@ class WebSocket(Subscriber):
                 # The echo of a close, or the close that answers a broken frame: after the answers to
                 # all that came before it. The library's pongs are left out: they are ours, in order.
                 self._carrier.write(b"".join(w for w in protocol.data_to_send() if w[:1] == web_socket.CLOSE))
+                if protocol.parser_exc is not None:
+                    self._carrier.refused("bad_request")
                 self._end()
             elif self._unread:
                 piece, self._unread = self._unread[:_SLICE], self._unread[_SLICE:]
@@ -155,7 +159,7 @@ class WebSocket(Subscriber):
         if frame.opcode is Opcode.PING:
             self._carrier.write(web_socket.pong(bytes(frame.data)))
         elif frame.opcode is Opcode.BINARY:
-            self._close(1003, "Commands are text frames.")
+            self._fail(1003, "Commands are text frames.")
         elif frame.opcode is Opcode.TEXT and frame.fin:
             self._text(bytes(frame.data))
         else:
@@ -169,7 +173,7 @@ class WebSocket(Subscriber):
         self._fragments += 1
         self._empty_fragments = 0 if frame.data else self._empty_fragments + 1
         if self._fragments > limits.FRAGMENTS or self._empty_fragments > limits.EMPTY_FRAGMENTS:
-            self._close(1009, "The message comes in too many fragments.")
+            self._fail(1009, "The message comes in too many fragments.")
         elif frame.fin:
             payload, self._partial = bytes(self._partial), None
             self._fragments = self._empty_fragments = 0
@@ -179,7 +183,7 @@ class WebSocket(Subscriber):
         try:
             payload.decode()
         except UnicodeDecodeError:
-            self._close(1007, "Text frames are UTF-8.")
+            self._fail(1007, "Text frames are UTF-8.")
             return
         try:
             command = web_socket.command(payload)
@@ -288,7 +292,12 @@ class WebSocket(Subscriber):
             raise error
 
     def _refuse(self, refusal: Refusal, ref: msgspec.Raw | None) -> None:
+        self._carrier.refused(refusal.kind.code)
         self._say("error", envelope.problem(refusal.kind, refusal.detail), ref)
+        now = self._hub.now()
+        if now - self._erred_at > limits.COMMAND_ERRORS_FORGET:
+            self._errors = 0
+        self._erred_at = now
         self._errors += 1
         if self._errors >= limits.COMMAND_ERRORS:
             self._close(CODES["bad_command"].close, f"{self._errors} commands were refused.")
@@ -301,6 +310,7 @@ class WebSocket(Subscriber):
     def expired(self) -> None:
         """Ping; who has sent nothing when the grace is over is gone. Who takes no bytes is cut."""
         if self.paused:
+            self._carrier.refused("too_slow")
             self._carrier.abort()
             return
         silence = self._hub.now() - self._heard_at
@@ -318,6 +328,11 @@ class WebSocket(Subscriber):
         self._ended = True
         self._hub.unsubscribe(self)
         self._carrier.finish()
+
+    def _fail(self, code: int, reason: str) -> None:
+        """Close because of what the client sent, which no command can be read from."""
+        self._carrier.refused("bad_request")
+        self._close(code, reason)
 
     def _close(self, code: int, reason: str) -> None:
         """Close with `code`; what the client still sends is not looked at (RFC 6455 §7.1.7)."""
@@ -355,6 +370,7 @@ class WebSocket(Subscriber):
         was_live = self.cohort is not None
         self._hub.pause(self)
         if was_live and self._hub.places.closes_slow(self.channels):
+            self._carrier.refused("too_slow")
             self._close(CODES["too_slow"].close, "too slow")
 
     def took_again(self) -> None:

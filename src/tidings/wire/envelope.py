@@ -32,7 +32,13 @@ def check_json(text: bytes) -> bytes:
     except RecursionError:
         raise Refusal("bad_json", "The data is nested too deep.") from None
     except msgspec.DecodeError as error:
-        raise Refusal("bad_json", f"The data is not JSON: {error}.") from None
+        raise Refusal("bad_json", f"The data is not JSON: {_reason(error)}.") from None
+
+
+def _reason(error: msgspec.DecodeError) -> str:
+    # What it says of half a surrogate pair (RFC 8259 §8.2), too.
+    said = str(error)
+    return "it ends too early, or half a surrogate pair stands alone" if "truncated" in said else said
 
 
 def text_as_json(text: bytes) -> bytes:

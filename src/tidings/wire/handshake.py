@@ -60,7 +60,7 @@ def _shake_hands(asked: Headers) -> Headers:
     if accepted.status_code == 426:
         more = (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"))
         raise Refusal("upgrade_required", said, more)
-    raise Refusal("bad_request", said)
+    raise Refusal("bad_request", said, (("Sec-WebSocket-Version", "13"),))
 
 
 def _select_subprotocol(_protocol: ServerProtocol, offered: Sequence[Subprotocol]) -> Subprotocol | None:

@@ -135,6 +135,8 @@ def json_response(status: int, value: Mapping[str, Any], headers: Headers = ()) 
 
 
 def refusal(error: Refusal) -> Response:
-    """Return the response for a refusal (RFC 9457)."""
+    """Return the response for a refusal (RFC 9457). A 503 always says when to come back: by itself, soon."""
     headers = (("Content-Type", "application/problem+json"), NO_STORE, *error.headers)
+    if error.kind.status == 503 and not any(name == "Retry-After" for name, _ in error.headers):
+        headers += (("Retry-After", "1"),)
     return Response(error.kind.status, headers, envelope.encode(envelope.problem(error.kind, error.detail)))

@@ -39,7 +39,9 @@ def read_line(line: bytes) -> Draft:
     """Return the message in one line of a batch, or refuse it with `bad_json` or what is wrong in it."""
     try:
         return decoder.decode(line).draft()
-    except (msgspec.DecodeError, RecursionError) as error:
+    except RecursionError:
+        raise Refusal("bad_json", "The line is nested too deep.") from None
+    except msgspec.DecodeError as error:
         raise Refusal(
             "bad_json", f'A line is an object like {{"channel":"news","data":1}}: {error}.'
         ) from None

@@ -157,7 +157,7 @@ def command(payload: bytes) -> Command:
     try:
         fields = _frame_decoder.decode(payload)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise BadCommand("bad_command", f"A command is one JSON object: {error}.") from None
+        raise BadCommand("bad_command", f"A command is one JSON object: {_reason(error)}.") from None
     ref = fields.pop("ref", None)
     if ref is not None:
         if len(bytes(ref)) > _REF_BYTES:
@@ -175,7 +175,11 @@ def command(payload: bytes) -> Command:
     try:
         value = decoder.decode(raw)
     except (msgspec.DecodeError, RecursionError) as error:
-        raise BadCommand("bad_command", f"The command {word} is malformed: {error}.", ref) from None
+        raise BadCommand("bad_command", f"The command {word} is malformed: {_reason(error)}.", ref) from None
     if word in ("subscribe", "unsubscribe") and not isinstance(value, Subscribe):
         value = Subscribe(channels=value)
     return Command(word, value, ref)
+
+
+def _reason(error: Exception) -> str:
+    return "it is nested too deep" if isinstance(error, RecursionError) else str(error)

@@ -80,4 +80,4 @@ def backoff(failures: int) -> float:
 def unavailable(detail: str) -> Refusal:
     """Return what a publisher is told when its messages were perhaps not kept."""
     again = f"{detail} Publish again, with the same idempotency key."
-    return Refusal("log_unavailable", again, (("Retry-After", "1"),))
+    return Refusal("log_unavailable", again)

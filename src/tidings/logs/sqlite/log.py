@@ -326,4 +326,4 @@ class SqliteLog(Log):
 
 def _refusal(reason: str) -> Refusal:
     again = "Publish again, with the same idempotency key."
-    return Refusal("log_unavailable", f"Nothing can be kept now: {reason}. {again}", (("Retry-After", "1"),))
+    return Refusal("log_unavailable", f"Nothing can be kept now: {reason}. {again}")
