@@ -1,6 +1,9 @@
-"""A peer that says what a test wants it to say, for what a real server does not do on demand."""
+"""A peer that says what a test wants it to say, which a real server would not; and a steady clock."""
 
+import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -15,6 +18,40 @@ Play = Callable[[Handler], Awaitable[str]]
 def _forgetful() -> None:
     """What worked for one test's server says nothing to the next on the same port."""
     choice.forget()
+
+
+# Seconds that the steady clock goes on while the process does something, or waits for a processor.
+LEAP = 0.02
+
+
+@pytest.fixture
+async def steady(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop's clock does not see that the process waited for a processor.
+
+    It goes on while the loop waits for what it was told to wait for, and by LEAP at most at any other time.
+    So short patiences run out where nothing comes, not where nothing was computed.
+    """
+    loop = asyncio.get_running_loop()
+    selector = loop._selector  # type: ignore[attr-defined]
+    real, select = loop.time, selector.select
+    last = now = real()
+    waits = 0.0
+
+    def time() -> float:
+        nonlocal last, now, waits
+        before, last = last, real()
+        now += min(last - before, waits + LEAP)
+        waits = 0.0
+        return now
+
+    def wait(timeout: float | None = None) -> Any:
+        nonlocal waits
+        time()
+        waits = math.inf if timeout is None else max(timeout, 0.0)
+        return select(timeout)
+
+    monkeypatch.setattr(loop, "time", time)
+    monkeypatch.setattr(selector, "select", wait)
 
 
 @pytest.fixture

@@ -103,10 +103,10 @@ def test_a_long_poll_is_kept_that_may_hang_for_less() -> None:
 
 
 async def test_a_long_poll_that_is_cut_at_the_same_age_twice_is_held_for_less(
-    play: Play, monkeypatch: pytest.MonkeyPatch
+    play: Play, monkeypatch: pytest.MonkeyPatch, steady: None
 ) -> None:
     monkeypatch.setattr(long_polling, "HOLD_LEAST", 0.1)
-    monkeypatch.setattr(backoff, "BASE", 0.01)
+    monkeypatch.setattr(backoff, "BASE_CUT", 0.01)
     waits: list[float] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:

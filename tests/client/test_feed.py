@@ -33,7 +33,7 @@ TRANSPORTS: tuple[Transport, ...] = ("websocket", "sse", "long-polling", "pollin
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(monkeypatch: pytest.MonkeyPatch, steady: None) -> None:
     monkeypatch.setattr(backoff, "BASE", 0.01)
 
 

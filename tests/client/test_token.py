@@ -69,7 +69,7 @@ async def take(feed: Feed, count: int) -> list[Any]:
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def _quick(monkeypatch: pytest.MonkeyPatch, steady: None) -> None:
     monkeypatch.setattr(backoff, "BASE", 0.01)
 
 
