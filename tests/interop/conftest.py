@@ -94,7 +94,10 @@ def node() -> Callable[..., Any]:
                 pytest.skip(f"npm could not install the packages: {done.stderr[-300:]}")
             installed.write_bytes(wanted)
         for script in HERE.glob("*.mjs"):
-            shutil.copy(script, BUILD)
+            # Whole or not at all: another process's Node may be about to read the one that is there.
+            new = BUILD / f"{script.name}.new"
+            shutil.copy(script, new)
+            new.replace(BUILD / script.name)
 
     @contextmanager
     def run(script: str, *arguments: str) -> Iterator[Program]:

@@ -37,7 +37,7 @@ async def proxy(
 async def first_message(url: str, server: ServerProcess, transport: Transport) -> Message:
     """Publish until one message is heard, and return it."""
     async with (
-        asyncio.timeout(10),
+        asyncio.timeout(30),
         follow(url, f"by-{transport}", transport=transport, interval=0.1) as feed,
     ):
         hearing = asyncio.ensure_future(anext(feed))
@@ -120,7 +120,7 @@ async def test_who_goes_away_is_gone_at_the_server_as_well(proxy: Proxy, named_s
 
 
 async def settled(server: ServerProcess, subscribers: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while await figure(server, "tidings_live_subscribers") != subscribers:  # noqa: ASYNC110  a figure
             await asyncio.sleep(0.02)
 

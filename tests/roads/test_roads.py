@@ -18,7 +18,8 @@ LEFT = {
     "answers kept back": "long-polling",
 }
 
-pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(240)]
+# Alone: that each shows a message within five seconds, and which transport is ready first, is measured.
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.alone, pytest.mark.timeout(240)]
 
 
 def tell(line: str) -> None:

@@ -42,7 +42,11 @@ void (window.listen = (name, start) => {
 """
 
 
-async def until(condition: Callable[[], Awaitable[Any]], within: float = 20) -> None:
+# A client whose server was away may wait for up to 20 s: so long is the backoff's cap.
+PATIENCE = 30.0
+
+
+async def until(condition: Callable[[], Awaitable[Any]], within: float = PATIENCE) -> None:
     """Wait for `condition`; raises TimeoutError after `within` seconds."""
     async with asyncio.timeout(within):
         while not await condition():  # noqa: ASYNC110 - a page cannot set an Event of ours
@@ -66,6 +70,10 @@ class Site:
             found = re.search(rf"^tidings_{name} (\S+)", answer.read().decode(), re.MULTILINE)
         assert found, name
         return int(float(found[1]))
+
+    async def settles(self, name: str, wanted: int) -> None:
+        """Wait until a figure is `wanted`: the server hears of a connection's end when it is told."""
+        await until(lambda: asyncio.to_thread(lambda: self.metric(name) == wanted))
 
     def history(self, channel: str) -> list[Any]:
         """Return the data of all messages that the server keeps."""
@@ -105,9 +113,11 @@ class Tab:
         return await self.page.evaluate("client.explain()")
 
     async def live(self) -> None:
+        """Wait until it is connected, and what is published from now on is heard on each of its channels."""
         await self.reach("client.state.name === 'live'")
+        await self.reach("client.explain().channels.every((name) => client.explain().began.includes(name))")
 
-    async def reach(self, expression: str, within: float = 20) -> None:
+    async def reach(self, expression: str, within: float = PATIENCE) -> None:
         """Wait for `expression` to be true in the page, and tell what the client says where it is not."""
         try:
             await until(lambda: self.page.evaluate(expression), within)
