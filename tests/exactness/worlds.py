@@ -243,9 +243,7 @@ class EngineWorld(World):
 def _redis(name: str, settings: Mapping[str, Any]) -> World:
     from engines.redis import RedisServer
 
-    # With everysec Redis puts off writing for up to two seconds while an fsync takes long: a kill then
-    # loses what it had acknowledged, and begins another life. So each answer follows its write.
-    server = RedisServer(Path(tempfile.mkdtemp(prefix="tidings-")), "appendfsync no").start()
+    server = RedisServer(Path(tempfile.mkdtemp(prefix="tidings-"))).start()
     return EngineWorld(name, settings, server, server.url(), lambda: server.call("FLUSHALL"))
 
 
