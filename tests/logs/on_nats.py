@@ -5,6 +5,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import nats
@@ -44,12 +45,12 @@ async def raw(server: NatsServer) -> AsyncIterator[Any]:
     client = await nats.connect(server.url)
 
     async def ask(verb: str, question: dict[str, Any] | None = None) -> dict[str, Any]:
-        answer = await client.request(f"$JS.API.{verb}", json.dumps(question or {}).encode(), timeout=5)
+        answer = await client.request(f"$JS.API.{verb}", json.dumps(question or {}).encode(), timeout=30)
         found: dict[str, Any] = json.loads(answer.data)
         assert "error" not in found, found
         return found
 
-    ask.publish = client.request  # type: ignore[attr-defined]
+    ask.publish = partial(client.request, timeout=30)  # type: ignore[attr-defined]
     try:
         yield ask
     finally:
