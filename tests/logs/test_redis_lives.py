@@ -9,8 +9,10 @@ import pytest
 from engines.redis import RedisServer
 from logs.ear import Ear, agree
 from logs.on_redis import RULES, all_hear, draft, nodes, numbers, opened
+from tidings.core import limits
 from tidings.core.history import Retention
 from tidings.core.message import Hole, Life
+from tidings.logs.redis import tail
 
 
 @pytest.fixture
@@ -18,6 +20,13 @@ def server(tmp_path: Path) -> Iterator[RedisServer]:
     made = RedisServer(tmp_path / "redis").start()
     yield made
     made.kill()
+
+
+@pytest.fixture
+def unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No follower looks how the log stands because it has heard nothing for a second."""
+    monkeypatch.setattr(limits, "LOG_PULSE", 100.0)
+    monkeypatch.setattr(tail, "_SILENT", 110.0)
 
 
 async def test_scripts_that_redis_forgets_are_sent_again_in_order(server: RedisServer) -> None:
@@ -82,11 +91,13 @@ async def test_who_follows_from_the_future_gets_what_comes_and_ends_no_life(serv
         await batches.aclose()  # type: ignore[attr-defined]  # an async generator, by the port's promise
 
 
-async def test_a_node_that_publishes_into_another_life_follows_it_at_once(server: RedisServer) -> None:
+async def test_a_node_that_publishes_into_another_life_follows_it_at_once(
+    server: RedisServer, unasked: None
+) -> None:
     async with nodes(server, 1) as ([log], ears):
         for n in range(5):
             await log.append([draft(n)])
-            await ears[0].until(lambda ear, n=n: ear.data == numbers(n), "it follows", patience=0.5)  # type: ignore[misc]
+            await ears[0].until(lambda ear, n=n: ear.data == numbers(n), "it follows")  # type: ignore[misc]
             server.call("FLUSHALL")
 
 
@@ -116,7 +127,9 @@ async def test_an_old_state_that_is_put_back_is_another_life(server: RedisServer
         assert len({log.epoch for log in logs}) == 1
 
 
-async def test_followers_that_wait_find_out_that_an_old_state_was_put_back(server: RedisServer) -> None:
+async def test_followers_that_wait_find_out_that_an_old_state_was_put_back(
+    server: RedisServer, unasked: None
+) -> None:
     async with nodes(server, 2) as (logs, ears):
         await logs[0].append([draft(1), draft(2)])
         old = {key: server.call("DUMP", key) for key in ("{tidings}:meta", "{tidings}:log")}
@@ -129,7 +142,7 @@ async def test_followers_that_wait_find_out_that_an_old_state_was_put_back(serve
             before = fresh.epoch
             await fresh.append([draft(4), draft(5)])
         for ear in ears:
-            await ear.until(lambda ear: len(ear.lives) == 2, "it is told of another life", patience=4)
+            await ear.until(lambda ear: len(ear.lives) == 2, "it is told of another life")
             assert ear.lives[-1].epoch != before
 
 
