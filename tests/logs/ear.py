@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Self
 
+from logs.stopwatch import Stopwatch
 from tidings.core.message import Hole, Life, Message
 from tidings.logs import Log
 
@@ -54,13 +55,13 @@ class Ear:
 
     async def until(self, check: Callable[["Ear"], object], what: str, patience: float = 30) -> None:
         """Wait until `check`, which looks at what was told, is true."""
-        try:
-            async with asyncio.timeout(patience):
-                while not check(self):
-                    self._changed.clear()
-                    await self._changed.wait()
-        except TimeoutError:
-            raise AssertionError(f"it never came about that {what}; told: {self.told[-5:]}") from None
+        with Stopwatch() as watch:
+            while not check(self):
+                assert watch.seconds < patience, f"it never came about that {what}; told: {self.told[-5:]}"
+                self._changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.1):
+                        await self._changed.wait()
 
 
 def agree(ears: Iterable[Ear]) -> None:

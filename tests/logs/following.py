@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable
 
+from logs.stopwatch import Stopwatch
 from tidings.core.message import Hole, Life, Message
 from tidings.logs import Log
 
@@ -53,10 +53,10 @@ class Watch:
 
 async def until(what: str, check: Callable[[], bool], seconds: float = 30) -> None:
     """Wait until `check` is true."""
-    deadline = time.monotonic() + seconds
-    while not check():
-        assert time.monotonic() < deadline, f"it never came about that {what}"
-        await asyncio.sleep(0.01)
+    with Stopwatch() as watch:
+        while not check():
+            assert watch.seconds < seconds, f"it never came about that {what}"
+            await asyncio.sleep(0.01)
 
 
 def consistent(*watches: Watch) -> None:
