@@ -23,12 +23,14 @@ APPENDER = Path(__file__).with_name("appender.py")
 strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed (Debian: strace)")
 
 
-def injected(url: str, trace: Path, fault: str, seconds: float, count: int = 60) -> list[list[str]]:
+def injected(
+    url: str, trace: Path, fault: str, *, count: int = 60, most_refused: int = 1_000_000
+) -> list[list[str]]:
     """Append with a fault in system calls, let it end by itself, and return its lines in words."""
     command = ["strace", "-f", "-y", "-o", str(trace), "-e", "trace=fsync,fdatasync,pwrite64"]
     command += ["-e", f"inject={fault}"]
-    command += [sys.executable, str(APPENDER), url, str(count), "0.005", str(seconds), "1000000"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    command += [sys.executable, str(APPENDER), url, str(count), "0.005", "90", "1000000", str(most_refused)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=110, check=False)
     lines = [line.split() for line in ended.stdout.splitlines()]
     assert lines[-1] == ["end"], ended.stderr[-2000:]
     assert "(INJECTED)" in trace.read_text(), "the fault was met"
@@ -73,7 +75,7 @@ async def test_a_failing_disk_refuses_and_recovers(
     # Stored, only checkpoints sync: it takes more to get there.
     count = 60 if durability == "synced" else 150
     url = f"sqlite:///{path}?durability={durability}"
-    lines = injected(url, tmp_path / "trace", fault, 30, count)
+    lines = injected(url, tmp_path / "trace", fault, count=count)
     told = acknowledged(lines)
     refused = [n for n, line in enumerate(lines) if line[0] == "no"]
     assert refused, "publishing was refused"
@@ -91,7 +93,7 @@ def test_after_a_failed_sync_the_wal_is_written_again_before_anything_is_copied_
 ) -> None:
     """The kernel may take its pages for written: the next sync of them would succeed, and do nothing."""
     trace = tmp_path / "trace"
-    injected(f"sqlite:///{tmp_path / 'tidings.db'}", trace, "fdatasync:error=EIO:when=11", 30)
+    injected(f"sqlite:///{tmp_path / 'tidings.db'}", trace, "fdatasync:error=EIO:when=11")
     calls = [line.split(None, 1)[1] for line in trace.read_text().splitlines()]
     failed = next(n for n, call in enumerate(calls) if "(INJECTED)" in call)
     rest = calls[failed + 1 :]
@@ -106,7 +108,7 @@ async def test_nothing_is_acknowledged_after_a_sync_that_failed(tmp_path: Path) 
     """Every sync fails from some point on: from then on there is not one acknowledgement."""
     path = tmp_path / "tidings.db"
     fault = "fsync,fdatasync:error=EIO:when=20+"
-    lines = injected(f"sqlite:///{path}", tmp_path / "trace", fault, 4)
+    lines = injected(f"sqlite:///{path}", tmp_path / "trace", fault, most_refused=20)
     words = [line[0] for line in lines]
     assert "ack" in words
     assert "ack" not in words[words.index("no") :]
@@ -134,10 +136,10 @@ async def test_a_full_disk_refuses_until_there_is_room(tmp_path: Path) -> None:
                 kept += 1
         assert refused.value.kind.code == "log_unavailable"
         assert log.refusing
-        assert len(await data_of(log, "a")) == kept > 5
         at_once = log.append([Draft("a", big)])
         assert at_once.done()
         assert at_once.exception() is not None
+        assert len(await data_of(log, "a")) == kept > 5
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
