@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -139,6 +140,17 @@ def cluster(folder: Path, size: int = 3) -> list[NatsServer]:
         )
         for number, port in enumerate(ports)
     ]
+
+
+def wait_for_leader(servers: Sequence[NatsServer]) -> None:
+    """Wait until all servers of a cluster follow the same one: before that nothing can be asked of it."""
+    deadline = time.monotonic() + 60
+    while True:
+        leaders = {server.monitor("jsz").get("meta_cluster", {}).get("leader") for server in servers}
+        if len(leaders) == 1 and leaders != {None}:
+            return
+        assert time.monotonic() < deadline, f"the cluster has no leader: {leaders}"
+        time.sleep(0.05)
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import nats
 import pytest
 
-from engines.nats import NatsServer, cluster
+from engines.nats import NatsServer, cluster, wait_for_leader
 from logs.following import Watch, consistent, until
 from tidings.core.errors import Refusal
 from tidings.core.history import Retention
@@ -194,6 +194,7 @@ async def test_a_cluster_that_loses_one_server_after_the_other_loses_nothing(tmp
     with contextlib.ExitStack() as stack:
         for server in servers:
             stack.enter_context(server)
+        wait_for_leader(servers)
         url = "nats://" + ",".join(server.address for server in servers) + "?replicas=3"
         logs = [open_log(url, EVERYTHING) for _ in range(2)]
         for log in logs:
