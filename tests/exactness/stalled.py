@@ -25,12 +25,12 @@ from exactness.lives import Life
 from ports import free_port
 from raw import head_of
 
-_STAMP = re.compile(rb'"due":([0-9]+),"n":([0-9]+)')
+_STAMP = re.compile(rb'"due":([0-9]+),"n":([0-9]+),')
 _GAP = re.compile(rb'"resumed":"[0-9a-z]+-([0-9]+)"')
 MIB = 1024 * 1024
 
 
-class _Tally:
+class Tally:
     """What one reader counts: messages, the last number, gaps; and delays in seconds where it is sampled."""
 
     def __init__(self, *, sampled: bool) -> None:
@@ -121,7 +121,7 @@ async def stall(
     try:
         await asyncio.to_thread(life.wait_until_listening)
         every = max(1, (readers - stalled) // sample) | 1  # odd, so that both transports are sampled
-        tallies = [_Tally(sampled=n >= stalled and n % every == 0) for n in range(readers)]
+        tallies = [Tally(sampled=n >= stalled and n % every == 0) for n in range(readers)]
         plans: list[tuple[str, tuple[str, ...]]] = [
             ("websocket" if n % 2 else "sse", ("room",)) for n in range(readers)
         ]
@@ -142,7 +142,7 @@ async def stall(
 
 class _Run:
     def __init__(
-        self, life: Life, crowd: list[Listener], tallies: list[_Tally], stalled: int, rate: float, size: int
+        self, life: Life, crowd: list[Listener], tallies: list[Tally], stalled: int, rate: float, size: int
     ) -> None:
         self.faults: list[str] = []
         self._life = life
@@ -203,7 +203,7 @@ class _Run:
             answer = await link.answer()
             assert answer.status == 201, answer
 
-    async def _until(self, tallies: list[_Tally], who: str) -> None:
+    async def _until(self, tallies: list[Tally], who: str) -> None:
         deadline = time.monotonic() + 60
         while any(tally.last < self._sent - 1 for tally in tallies):
             if time.monotonic() > deadline:

@@ -5,7 +5,16 @@ How long the others wait is measured by stalled.py, not here: a busy machine dec
 
 import pytest
 
-from exactness.stalled import MIB, stall
+from exactness.stalled import MIB, Tally, stall
+
+
+def test_messages_are_counted_right_however_they_are_cut() -> None:
+    data = b"".join(b'data: {"due":%d,"n":%d,"pad":"x"}\n\n' % (900 + n, n) for n in range(120))
+    for cut in range(len(data) + 1):
+        tally = Tally(sampled=False)
+        tally.take(data[:cut])
+        tally.take(data[cut:])
+        assert (tally.count, tally.last, tally.missed, tally.out_of_order) == (120, 119, 0, 0), cut
 
 
 @pytest.mark.slow
