@@ -18,6 +18,8 @@ from tidings.core.history import Retention
 from tidings.logs import open_log
 from tidings.logs.nats import NatsLog
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[NatsServer]:

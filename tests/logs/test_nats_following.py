@@ -17,6 +17,8 @@ from tidings.logs.base import Batch
 from tidings.logs.nats import NatsLog
 from tidings.logs.nats.tail import Pull
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[NatsServer]:

@@ -19,6 +19,8 @@ from tidings.core.message import Draft, Durability, Life
 from tidings.logs import open_log
 from tidings.wire import record
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:

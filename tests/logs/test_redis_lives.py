@@ -14,6 +14,8 @@ from tidings.core.history import Retention
 from tidings.core.message import Hole, Life
 from tidings.logs.redis import tail
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RedisServer]:

@@ -25,6 +25,8 @@ from tidings.logs import open_log
 from tidings.logs.sqlite import SqliteLog
 from tidings.logs.sqlite.log import parse
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 APPENDER = Path(__file__).with_name("appender.py")
 
 

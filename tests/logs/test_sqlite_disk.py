@@ -18,6 +18,8 @@ from tidings.core.message import Draft
 from tidings.logs.sqlite import SqliteLog
 from tidings.logs.sqlite.file import File
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 APPENDER = Path(__file__).with_name("appender.py")
 
 strace = pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed (Debian: strace)")

@@ -17,6 +17,8 @@ from tidings.core.message import Draft, Hole, Life, Message
 from tidings.logs.sqlite import SqliteLog
 from tidings.logs.sqlite.file import File
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:

@@ -60,7 +60,7 @@ async def all_kept(url: str) -> tuple[Life, list[Message]]:
     return life, messages
 
 
-@pytest.mark.parametrize("rounds", [6, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(300)])])
+@pytest.mark.parametrize("rounds", [6, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
 async def test_nothing_that_was_acknowledged_is_missing_after_a_kill(tmp_path: Path, rounds: int) -> None:
     seed = random.randrange(1 << 32)
     print("seed", seed)  # noqa: T201 - to run it again

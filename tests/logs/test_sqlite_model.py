@@ -13,6 +13,8 @@ from tidings.core.message import Draft, Hole, Life, Message
 from tidings.logs.base import Batch
 from tidings.logs.sqlite import SqliteLog
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 
 @dataclass
 class Reader:
