@@ -138,7 +138,7 @@ class RedisServer:
 
     def until(self, condition: Callable[[Any], bool], *command: str | int | bytes) -> Any:
         """Return its answer once it is what is waited for."""
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         answer: Any = None
         while True:
             try:

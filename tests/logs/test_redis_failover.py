@@ -16,7 +16,7 @@ from tidings.core import limits
 from tidings.core.errors import SettingsError
 from tidings.logs import open_log
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 
 
 class Service:
@@ -38,6 +38,9 @@ class Service:
         )
         self.sentinel.login("w4tch")
         self.sentinel.start()
+        # Else it does nothing for half a minute after it was not let run for two seconds. Not before Redis 7.
+        with contextlib.suppress(hiredis.ReplyError):
+            self.sentinel.call("SENTINEL", "DEBUG", "tilt-trigger", 600_000)
         self.replica.until(lambda info: b"master_link_status:up" in info, "INFO", "replication")
         self.sentinel.until(lambda info: b"slaves=1" in info, "INFO", "sentinel")
         self.url = (
