@@ -82,6 +82,16 @@ async def test_everyone_is_told_to_come_back_within_the_drain_window() -> None:
         assert server.process.wait(10) == 0
 
 
+async def test_a_single_process_ends_in_order_when_its_terminal_closes() -> None:
+    with serving("--drain", "0.2") as server:
+        socket = await Socket.open(await Wire.connect(server), "/channels/news")
+        await socket.said()
+        server.process.send_signal(signal.SIGHUP)
+        assert await socket.closed() == 4005
+        await raw.close_all()
+        assert await asyncio.to_thread(server.process.wait, 30) == 0
+
+
 async def test_a_client_that_does_not_answer_does_not_hold_the_server_up() -> None:
     with serving("--drain", "0.2") as server:
         wire = await Wire.connect(server, receive_buffer=4096)

@@ -51,7 +51,9 @@ def loop_factory() -> "type[AbstractEventLoop] | None":
 
 async def _alone(settings: Settings, service: Service) -> int:
     loop = asyncio.get_running_loop()
-    stop, now = _signals(loop, service)
+    # A terminal that closes, or a reload: all are told before the end. Under nohup it stays ignored.
+    hang_up = (signal.SIGHUP,) if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL else ()
+    stop, now = _signals(loop, service, *hang_up)
     listening = bind(settings, service.sockets)
     try:
         app = App(settings, loop, listening=listening)
@@ -81,8 +83,8 @@ async def _with_workers(settings: Settings, service: Service) -> int:
     return 0
 
 
-def _signals(loop: AbstractEventLoop, service: Service) -> tuple[Event, Event]:
-    """Return what the first SIGTERM or SIGINT sets, and what the second."""
+def _signals(loop: AbstractEventLoop, service: Service, *more: signal.Signals) -> tuple[Event, Event]:
+    """Return what the first SIGTERM, SIGINT or one of `more` sets, and what the second."""
     stop, now = Event(), Event()
 
     def stop_or_now() -> None:
@@ -93,7 +95,7 @@ def _signals(loop: AbstractEventLoop, service: Service) -> tuple[Event, Event]:
             stop.set()
 
     handler: Callable[[], None] = stop_or_now
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, *more):
         loop.add_signal_handler(number, handler)
     return stop, now
 
