@@ -37,7 +37,7 @@ test: setup programs
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/pytest -m "not alone" -n 3
+	$(BIN)/pytest -m "not alone" -n 4 --dist worksteal
 	$(BIN)/pytest -m alone
 
 # What some tests need besides Python: as root on Debian it is installed; elsewhere the tests that need
