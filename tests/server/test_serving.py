@@ -1,6 +1,7 @@
 """The process from outside: where it listens, how it keeps connections, what it refuses to start with."""
 
 import asyncio
+import gzip
 import json
 import os
 import ssl
@@ -346,6 +347,36 @@ async def test_an_allowed_origin_gets_cors_headers() -> None:
         await Socket.open(await Wire.connect(server), "/channels/news", origin)
         foreign = await ask(server, "GET", "/channels/news", {"Origin": "https://app.test.evil.test"})
         assert foreign.status == 403
+
+
+@pytest.mark.parametrize("path", ["/tidings.js", "/", "/lab", "/web/page.css", "/web/icon.svg"])
+async def test_pages_are_sent_compressed_to_who_takes_that(shared: ServerProcess, path: str) -> None:
+    plain = await ask(shared, "GET", path)
+    packed = await ask(shared, "GET", path, {"Accept-Encoding": "deflate, GZip;q=0.5, br"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in plain.headers
+    assert gzip.decompress(packed.body) == plain.body
+    assert plain.headers["vary"] == packed.headers["vary"] == "Accept-Encoding"
+    assert plain.headers["etag"] != packed.headers["etag"]
+    # Who has one form is told that the other is new, and of its own that it is not.
+    for accepts, has, status in (
+        ("gzip", packed, 304),
+        ("gzip", plain, 200),
+        ("", plain, 304),
+        ("", packed, 200),
+    ):
+        headers = {"Accept-Encoding": accepts, "If-None-Match": has.headers["etag"]}
+        assert (await ask(shared, "GET", path, headers)).status == status
+    for unwanted in ("gzip;q=0", "gzip; q=0.0, br", "x-gzipped", "identity"):
+        answer = await ask(shared, "GET", path, {"Accept-Encoding": unwanted})
+        assert answer.body == plain.body
+    head = await ask(shared, "HEAD", path, {"Accept-Encoding": "gzip"})
+    assert head.headers["content-length"] == packed.headers["content-length"]
+
+
+async def test_the_sdk_is_at_most_eight_kibibytes_on_the_way(shared: ServerProcess) -> None:
+    answer = await ask(shared, "GET", "/tidings.js", {"Accept-Encoding": "gzip, deflate, br, zstd"})
+    assert int(answer.headers["content-length"]) <= 8 * 1024
 
 
 ALLOWED = b"Origin: https://app.test"

@@ -1,19 +1,20 @@
 """The pages and their files, under a strict Content-Security-Policy; and the browser SDK, /tidings.js.
 
 Owns: which files there are, that nothing runs that is inline or from elsewhere, and that what a
-browser has already is not sent again. Does not own: their content,
+browser has already is not sent again, and else compressed where it can be. Does not own: their content,
 and an application's own files (folder.py).
 """
 
+import gzip
 import hashlib
-from functools import cache
+from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Final
 
 from tidings.core.errors import Refusal
 from tidings.server.folder import Folder
-from tidings.wire.http import Headers, Response
+from tidings.wire.http import Headers, Request, Response, prefers
 
 _TYPES: Final = {
     "css": "text/css; charset=utf-8",
@@ -44,6 +45,16 @@ _ANYBODYS: Final[Headers] = (
     ("Access-Control-Allow-Origin", "*"),
 )
 _SDK: Final = "/tidings.js"
+_PICTURES: Final = ("ico", "png")  # they are compressed as they are
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """One form of a file, as it is or compressed: what marks its content, and what is answered."""
+
+    tag: str
+    whole: Response
+    unchanged: Response
 
 
 class Pages:
@@ -51,8 +62,8 @@ class Pages:
 
     def __init__(self) -> None:
         self._folder: Folder | None = None
-        # By path: the headers that every answer bears, the type, and the content.
-        self._files: dict[str, tuple[Headers, str, bytes]] = {}
+        # By path: the file as it is, and compressed where that makes it shorter.
+        self._files: dict[str, tuple[_File, _File]] = {}
         root = files("tidings") / "web"
         if root.is_dir():
             self._load(root, "/web/")
@@ -70,29 +81,34 @@ class Pages:
             path = prefix + entry.name
             if entry.is_dir():
                 self._load(entry, path + "/")
-            elif (kind := _TYPES.get(entry.name.rpartition(".")[2])) is not None:
-                body = entry.read_bytes()
-                # no-cache: a browser asks each time, and is told 304 as long as nothing has changed.
-                cached = (("Cache-Control", "no-cache"), ("ETag", _tag(body)))
-                safe = _ANYBODYS if path == "/web" + _SDK else _OURS
-                self._files[path] = ((*cached, *safe), kind, body)
+            elif (kind := _TYPES.get(ending := entry.name.rpartition(".")[2])) is not None:
+                headers = _ANYBODYS if path == "/web" + _SDK else _OURS
+                plain = packed = entry.read_bytes()
+                if ending not in _PICTURES:
+                    headers += (("Vary", "Accept-Encoding"),)
+                    packed = gzip.compress(plain, mtime=0)  # the same bytes at every start, in every worker
+                form = compressed = _form(kind, headers, plain)
+                if len(packed) < len(plain):
+                    compressed = _form(kind, (*headers, ("Content-Encoding", "gzip")), packed)
+                self._files[path] = (form, compressed)
 
-    def get(self, path: str, known: str | None = None) -> Response:
-        """Return the file at `path`, or refuse with `not_found`.
+    def get(self, request: Request) -> Response:
+        """Return the file at the request's path, or refuse with `not_found`.
 
-        `known` is the request's If-None-Match: who has these very bytes is answered 304.
+        Who has these very bytes already (If-None-Match) is answered 304.
         """
-        found = self._files.get(path)
-        if found is None:
+        known = request.headers.get("if-none-match")
+        forms = self._files.get(request.path)
+        if forms is None:
             if self._folder is not None:
-                return self._folder.get(path, known)
+                return self._folder.get(request.path, known)
             raise Refusal("not_found", "There is nothing at this path; channels are under /channels/NAME.")
-        headers, kind, body = found
-        if known is not None and _tag(body) in known:
-            return Response(304, headers)
-        return Response(200, (("Content-Type", kind), *headers), body)
+        file = forms[prefers(request.headers.get("accept-encoding", ""), "gzip")]
+        return file.unchanged if known is not None and file.tag in known else file.whole
 
 
-@cache
-def _tag(body: bytes) -> str:
-    return f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+def _form(kind: str, headers: Headers, body: bytes) -> _File:
+    tag = f'"{hashlib.sha256(body).hexdigest()[:16]}"'
+    # no-cache: a browser asks each time, and is told 304 as long as nothing has changed.
+    headers = (("Cache-Control", "no-cache"), ("ETag", tag), *headers)
+    return _File(tag, Response(200, (("Content-Type", kind), *headers), body), Response(304, headers))

@@ -104,7 +104,7 @@ class Routes:
         fixed = self._fixed.get(path)
         if fixed is not None:
             return fixed()
-        return self._pages.get(path, request.headers.get("if-none-match"))
+        return self._pages.get(request)
 
     def seen_by(self, origin: str | None) -> Headers:
         """Return the headers that let the page of `origin` see why its request could not be read."""

@@ -18,7 +18,7 @@ from tidings.core.numbering import ONE_LOG, Numbering
 from tidings.core.patterns import Rules
 from tidings.core.start import After, Earliest, Now, RewindCount, RewindTime, Start
 from tidings.wire import cursor as cursors
-from tidings.wire.http import Request
+from tidings.wire.http import Request, prefers
 
 
 class Transport(StrEnum):
@@ -139,7 +139,7 @@ def choose(request: Request) -> Transport:
         return transport
     if upgrade:
         return Transport.WEB_SOCKET
-    if _accepts_events(headers.get("accept", "")):
+    if prefers(headers.get("accept", ""), "text/event-stream"):
         return Transport.SSE
     if "wait" in request.query or _preferred_wait(headers) is not None:
         return Transport.LONG_POLLING
@@ -181,20 +181,6 @@ def rewind(value: str | int) -> RewindCount | RewindTime:
 
 
 _LONGEST: Final = 999_999_999.0  # some thirty years of seconds, and more messages than are kept of a channel
-
-
-def _accepts_events(accept: str) -> bool:
-    """Whether an Accept header names `text/event-stream`, and not as unwanted (RFC 9110 §12.5.1)."""
-    if "event-stream" not in accept.lower():
-        return False
-    for media_range in accept.lower().split(","):
-        kind, *parameters = (part.strip() for part in media_range.split(";"))
-        if kind == "text/event-stream":
-            return not any(_UNWANTED(parameter) for parameter in parameters)
-    return False
-
-
-_UNWANTED: Final = re.compile(r"q\s*=\s*0(\.0*)?").fullmatch
 
 
 def _limit(query: Mapping[str, str]) -> int:

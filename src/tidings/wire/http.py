@@ -4,6 +4,7 @@ Owns: Request, Response and their bytes. Does not own: parsing (a library's), ro
 Invariant: no text of a peer stands in a response's head.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -92,6 +93,21 @@ def _split(target: str) -> tuple[str, Mapping[str, str]]:
 
 # Those who wait at the same place ask for the same target.
 _split_short = lru_cache(maxsize=4096)(_split)
+
+
+def prefers(header: str, wanted: str) -> bool:
+    """Whether a list like Accept's names `wanted`, and not with a weight of 0 (RFC 9110 §12.4.2).
+
+    `wanted` is in lower case, the list in any.
+    """
+    for element in header.lower().split(","):
+        name, *parameters = (part.strip() for part in element.split(";"))
+        if name == wanted:
+            return not any(_UNWANTED(parameter) for parameter in parameters)
+    return False
+
+
+_UNWANTED: Final = re.compile(r"q\s*=\s*0(\.0*)?").fullmatch
 
 
 @lru_cache(maxsize=4)
