@@ -451,6 +451,13 @@ def test_the_version_is_printed() -> None:
     assert shown.stdout.strip()[:1].isdigit()
 
 
+def test_an_address_that_this_machine_does_not_have_is_said() -> None:
+    ended = tidings("serve", "--host", "192.0.2.1", "--open", "--port", "0")
+    assert ended.returncode == 2
+    assert b"This machine has no such address" in ended.stderr
+    assert b"Traceback" not in ended.stderr
+
+
 @pytest.mark.parametrize(
     ("command", "unwanted"),
     [

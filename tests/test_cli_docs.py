@@ -22,7 +22,7 @@ HEAD = """\
 `tidings COMMAND --help` shows each of these in the terminal. `python -m tidings` is the same program.
 
 Data goes to standard output, and what is said about it to standard error. Exit codes: 0 done, 1 refused or
-failed, 2 wrong usage, 130 interrupted.
+failed, 2 wrong usage or a server that cannot start, 130 interrupted.
 """
 
 
@@ -50,6 +50,8 @@ def _row(option: Any) -> str:
     if not option.is_flag:
         spelled += f" {option.metavar}"
     default = "" if option.is_flag or option.default in (None, (), []) else f"`{option.default}`"
+    if isinstance(option.show_default, str):
+        default = f"`{option.show_default}`"
     if option.envvar:
         default += f", or `${option.envvar}`"
     return f"| `{_cell(spelled)}` | {_cell(option.help)} | {default} |\n"

@@ -13,6 +13,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import typer
+
+from tidings.cli.remote import failures_told, token_from
+from tidings.client import Publisher
 
 TIDINGS = [sys.executable, "-m", "tidings"]
 
@@ -119,6 +123,31 @@ def test_what_is_no_token_is_refused_and_not_repeated(
     assert done.returncode == 2
     assert "--token-file" in done.stderr
     assert not text or text not in done.stderr
+    assert guarded.asked == []
+
+
+@pytest.mark.parametrize("then", ["", None], ids=["empty", "gone"])
+def test_a_file_that_has_no_token_when_it_is_read_again_is_named(
+    guarded: Guarded, tmp_path: Path, capsys: pytest.CaptureFixture[str], then: str | None
+) -> None:
+    """It is read when it is checked, and again when it is used; `<(…)` of a shell gives it but once."""
+    file = tmp_path / "token"
+    file.write_text("good")
+    token = token_from(file)
+    if then is None:
+        file.unlink()
+    else:
+        file.write_text(then)
+    with (
+        pytest.raises(typer.Exit) as ended,
+        failures_told(guarded.url, file),
+        Publisher(guarded.url, token=token) as publisher,
+    ):
+        publisher.publish("news", 1)
+    assert ended.value.exit_code == 2
+    said = capsys.readouterr().err
+    assert f"--token-file {file}: " in said
+    assert ("No such file" if then is None else "that is no token") in said
     assert guarded.asked == []
 
 

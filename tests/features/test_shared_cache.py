@@ -286,7 +286,8 @@ def test_the_reference_sets_nginx_up_as_it_is_here() -> None:
 
     def lines(text: str) -> set[str]:
         kept = {line.strip() for line in text.splitlines()}
-        # What differs: addresses, folders, and how long one that is merged may wait.
-        return {line for line in kept if not line.startswith(("proxy_pass", "proxy_cache_path", "listen"))}
+        # What differs: addresses, folders, TLS, and how long one that is merged may wait.
+        other = ("proxy_pass", "proxy_cache_path", "listen", "ssl_")
+        return {line for line in kept if not line.startswith(other)}
 
     assert lines(shown) - lines(here) == {"proxy_cache_lock_timeout 10s;"}

@@ -21,6 +21,8 @@ async def test_a_page_under_a_foreign_name_is_refused_on_loopback(
 ) -> None:
     answer = await ask(server, "GET", "/channels/news", headers)
     assert (answer.status, answer.json["code"]) == (403, "origin_refused")
+    assert "--allow-origin" in answer.json["detail"]
+    assert NAME in answer.json["detail"] or "Origin" in headers
     assert "access-control-allow-origin" not in answer.headers
 
 

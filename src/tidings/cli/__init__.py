@@ -3,8 +3,8 @@
 Owns: which commands there are, and where the program begins; each command is a file of its own. Does not own:
 anything that a program could want, too.
 Invariant: standard output carries data only, and standard error what is said about it; an expected failure is
-one line that says what to do, never a traceback. Exit codes: 0 done, 1 refused or failed, 2 wrong usage,
-130 interrupted.
+one line that says what to do, never a traceback. Exit codes: 0 done, 1 refused or failed, 2 wrong usage or a
+server that cannot start, 130 interrupted.
 
 Each command imports what it needs when it runs: `pub` never loads the server, and `--help` loads neither.
 """

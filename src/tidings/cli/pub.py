@@ -64,7 +64,7 @@ def pub(
 
     as_json = AsJson(text=text, json=json)
     token = token_from(token_file)
-    with failures_told(url), Publisher(url, token=token) as publisher:
+    with failures_told(url, token_file), Publisher(url, token=token) as publisher:
         if data == "-":
             publish_lines(publisher, channel, as_json, event=event, key=key)
         else:

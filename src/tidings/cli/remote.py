@@ -38,6 +38,10 @@ TokenFile = Annotated[
 _VARIABLE: Final = "TIDINGS_TOKEN"
 
 
+class TokenUnread(OSError):
+    """The file with the token is not there any more, or has none."""
+
+
 def token_from(path: Path | None) -> str | Callable[[], str] | None:
     """Return the token, or what reads it; None: there is none. Raises typer.BadParameter for what is none."""
     from tidings.client.token import check_token
@@ -54,7 +58,9 @@ def token_from(path: Path | None) -> str | Callable[[], str] | None:
             return check_token(path.read_text(encoding="ascii").strip())
         except ValueError as why:
             # Half-written, perhaps: a subscription that goes on reads it again later, as one that is away.
-            raise OSError(str(why)) from None
+            raise TokenUnread(str(why)) from None
+        except OSError as why:
+            raise TokenUnread(*why.args) from None
 
     try:
         read()
@@ -64,7 +70,7 @@ def token_from(path: Path | None) -> str | Callable[[], str] | None:
 
 
 @contextmanager
-def failures_told(url: str) -> Iterator[None]:
+def failures_told(url: str, token_file: Path | None = None) -> Iterator[None]:
     """Turn every failure that a user may meet into one line and an exit code."""
     from tidings.client import BadAddress, BadAnswer, Refused, Unreachable
     from tidings.client.errors import UNTRUSTED
@@ -81,6 +87,8 @@ def failures_told(url: str) -> Iterator[None]:
         fail(f"refused: {no}")
     except BadAnswer as why:
         fail(f"{why}. Is {url} a Tidings server?")
+    except TokenUnread as why:
+        fail(f"--token-file {token_file}: {why.strerror or why}", 2)
     except BrokenPipeError:
         # Whoever read our output has had enough. What is still buffered has nowhere to go either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

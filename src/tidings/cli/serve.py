@@ -86,7 +86,12 @@ def serve(
     ] = 1,
     drain: Annotated[
         float | None,
-        typer.Option(min=0.0, metavar="SECONDS", help="Spread the closing of connections over this time."),
+        typer.Option(
+            min=0.0,
+            metavar="SECONDS",
+            help="Spread the closing of connections over this time.",
+            show_default=f"{limits.DRAIN:g}",
+        ),
     ] = None,
     connections: Annotated[
         int, typer.Option(min=1, metavar="N", help="Connections at most; more are told to come back later.")

@@ -202,6 +202,12 @@ class App:
         self.draining = self.hub.closing = True
         self.accept_no_more()
         window, step = self._drain_seconds, limits.DRAIN_STEP
+        if self.connections:
+            _log.info(
+                "stopping connections=%d within_s=%g; told once more it stops at once",
+                len(self.connections),
+                window,
+            )
         deadline = self.loop.time() + window + limits.CLOSE_GRACE
         leaving = list(self.connections)
         random.shuffle(leaving)

@@ -26,7 +26,11 @@ def check_origin(request: Request, allowed: frozenset[str], *, loopback: bool) -
         # of somebody else's that leads to this machine makes ours look so (DNS rebinding).
         from_page = "sec-fetch-site" in request.headers
         if loopback and from_page and not _is_this_machine(host) and host not in _hosts(allowed):
-            raise _refused()
+            raise Refusal(
+                "origin_refused",
+                f"This server is on loopback, and does not know the name {ascii(host[:100])[1:-1]}; "
+                "the operator can allow it with --allow-origin https://NAME.",
+            )
         return ()
     if origin in allowed:
         return let_see(origin)

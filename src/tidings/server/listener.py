@@ -4,6 +4,7 @@ Owns: binding, and accepting on what is bound. Does not own: who accepts (app.py
 (workers.py).
 """
 
+import errno
 import os
 import re
 import socket
@@ -158,10 +159,10 @@ def _tcp_sockets(host: str, port: int, groups: int) -> list[list[socket.socket]]
         for group in made:
             for sock in group:
                 sock.close()
-        raise SettingsError(
-            f"Cannot listen on {host}:{port}: {error.strerror or error}. "
-            "If another server is there, choose another --port; 0 takes a free one."
-        ) from None
+        advice = "If another server is there, choose another --port; 0 takes a free one."
+        if error.errno == errno.EADDRNOTAVAIL:
+            advice = "This machine has no such address: --host names one of its own, or 0.0.0.0 for all."
+        raise SettingsError(f"Cannot listen on {host}:{port}: {error.strerror or error}. {advice}") from None
     return made
 
 
