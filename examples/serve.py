@@ -10,8 +10,9 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
+
+from tidings.cli.talk import keep_showing
 
 FEED = Path(__file__).with_name("machine_feed.py")
 
@@ -55,7 +56,8 @@ def main() -> int:
 
     url = _wait_for_address(server)
     if url is not None:
-        _keep_showing(server)
+        assert server.stderr is not None
+        keep_showing(server.stderr)
         processes.append(subprocess.Popen([sys.executable, str(FEED), "--url", url], text=True))
         tidings = Path(sys.executable).with_name("tidings")
         command = tidings.relative_to(Path.cwd()) if tidings.is_relative_to(Path.cwd()) else tidings
@@ -76,23 +78,6 @@ def _wait_for_address(server: "subprocess.Popen[str]") -> str | None:
         if found := re.search(r"listening on (\S+)", line):
             return found[1]
     return None
-
-
-def _keep_showing(server: "subprocess.Popen[str]") -> None:
-    """Show what the server says, and keep its pipe from filling, in a thread of its own.
-
-    No signal is for that thread. It could take one that comes while we are suspended (Ctrl-Z), and the main
-    thread, which is to act on it, would go on waiting.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    threading.Thread(target=_pass_on, args=(server,), daemon=True).start()
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _pass_on(server: "subprocess.Popen[str]") -> None:
-    assert server.stderr is not None
-    for line in server.stderr:
-        print(line, end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

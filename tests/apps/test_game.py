@@ -181,7 +181,12 @@ async def test_twenty_screens_agree_with_the_referee_within_200_ms(start: Starti
                     screen = await page.evaluate(ON_SCREEN)
                     samples.append((number, screen["at"] / 1000, screen["players"]))
                 await asyncio.sleep(0.05)
-            await asyncio.sleep(0.3)  # what was on its way is known now
+            last = max(at for _, at, _ in samples)
+
+            async def is_known(last: float = last) -> bool:
+                return truth.times[-1] > last
+
+            await until(is_known)
             ages: dict[str, list[float]] = {f"page {number}": [] for number in range(len(pages))} | {
                 player.id: list(player.ages) for player in players
             }

@@ -12,7 +12,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import threading
 import webbrowser
 from enum import StrEnum
 from importlib.resources import files
@@ -21,7 +20,7 @@ from typing import Annotated, Final, NamedTuple
 
 import typer
 
-from tidings.cli.talk import fail
+from tidings.cli.talk import fail, keep_showing
 
 EPILOG: Final = """\b
 Examples:
@@ -106,7 +105,8 @@ def _run(name: Name, serve: list[str], program: Path | None, *, browser: bool) -
     processes.append(server)
     url = _wait_for_address(server)
     if url is not None:
-        _keep_showing(server)
+        assert server.stderr is not None
+        keep_showing(server.stderr)
         commands = [shlex.join(["tidings", *serve])]
         if program is not None and not told:
             run = [str(program), "--url", url]
@@ -138,21 +138,3 @@ def _wait_for_address(server: "subprocess.Popen[str]") -> str | None:
             return found[1]
         typer.echo(line, nl=False, err=True)
     return None
-
-
-def _keep_showing(server: "subprocess.Popen[str]") -> None:
-    """Show what the server says, and keep its pipe from filling, in a thread of its own.
-
-    No signal is for that thread. It could take one that comes while we are suspended (Ctrl-Z), and the main
-    thread, which is to act on it, would go on waiting.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-    threading.Thread(target=_pass_on, args=(server,), daemon=True).start()
-    signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _pass_on(server: "subprocess.Popen[str]") -> None:
-    """Show what the server says, and keep its pipe from filling."""
-    assert server.stderr is not None
-    for line in server.stderr:
-        typer.echo(line, nl=False, err=True)

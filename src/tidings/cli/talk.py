@@ -4,7 +4,10 @@ Owns: both ends, and that text from elsewhere cannot steer the terminal. Does no
 """
 
 import re
+import signal
 import sys
+import threading
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import typer
@@ -50,6 +53,22 @@ def fail(text: str, code: int = 1) -> NoReturn:
 def harmless(text: str) -> str:
     """Return text from elsewhere so that it stays on one line and cannot steer the terminal."""
     return _STEERING.sub(lambda mark: " " if mark[0] in "\t\r\n" else f"\\u{ord(mark[0]):04x}", text)
+
+
+def keep_showing(said: Iterable[str]) -> None:
+    """Pass on what another process of ours says, in a thread, so that its pipe never fills.
+
+    No signal is for that thread. It could take one that comes while we are suspended (Ctrl-Z), and the main
+    thread, which is to act on it, would go on waiting.
+    """
+
+    def pass_on() -> None:
+        for line in said:
+            typer.echo(line, nl=False, err=True)
+
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    threading.Thread(target=pass_on, daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Talk:
