@@ -165,6 +165,12 @@ async def test_twenty_screens_agree_with_the_referee_within_200_ms(start: Starti
             return bool(truth.states) and wanted <= truth.states[-1].keys()
 
         await until(all_here, 60)
+
+        async def all_shown() -> bool:
+            screens = [await page.evaluate(ON_SCREEN) for page in pages]
+            return all(wanted <= screen["players"].keys() for screen in screens)
+
+        await until(all_shown)  # a screen is a little behind the referee
         for page in pages:
             await page.locator("#arena").focus()
             await page.keyboard.down("ArrowRight")
@@ -191,8 +197,8 @@ async def test_twenty_screens_agree_with_the_referee_within_200_ms(start: Starti
                 player.id: list(player.ages) for player in players
             }
             for number, at, shown in samples:
-                assert wanted <= shown.keys()
-                ages[f"page {number}"].append(truth.age(shown, at))
+                all_there = wanted <= shown.keys()
+                ages[f"page {number}"].append(truth.age(shown, at) if all_there else math.inf)
             report = {who: round(nearly_worst(those), 3) for who, those in ages.items()}
             if max(report.values()) <= AGREED:
                 break
