@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -449,6 +450,23 @@ def test_the_version_is_printed() -> None:
     shown = tidings("--version")
     assert shown.returncode == 0
     assert shown.stdout.strip()[:1].isdigit()
+
+
+def test_a_long_line_is_written_whole_also_where_a_signal_comes_in_between() -> None:
+    program = (
+        "import signal; from tidings.cli.talk import print_line\n"
+        "signal.signal(signal.SIGALRM, lambda *_: None)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)\n"
+        "print_line(b'x' * 300_000)"
+    )
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, env=environment
+    ) as process:
+        assert process.stdout is not None
+        # As much as a pipe holds, and then a signal or two while it waits for room.
+        time.sleep(1)
+        assert process.stdout.read() == b"x" * 300_000 + b"\n"
 
 
 def test_an_address_that_this_machine_does_not_have_is_said() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
-from tidings.cli.talk import INTERRUPTED, fail
+from tidings.cli.talk import INTERRUPTED, fail, print_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -178,7 +178,7 @@ def _run(begin: "Callable[[Progress], Coroutine[Any, Any, Found]]") -> Found:
 def _print_json(value: Any) -> None:
     from json import dumps
 
-    typer.echo(dumps(value, indent=2))
+    print_line(dumps(value, indent=2).encode())
 
 
 def _command() -> str:

@@ -39,8 +39,13 @@ _STEERING: Final = re.compile("[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u206
 
 
 def print_line(line: bytes) -> None:
-    """Write one line of data, at once: what reads it may wait for it."""
-    sys.stdout.buffer.write(line + b"\n")
+    """Write one line of data, at once and all of it: what reads it may wait for it.
+
+    Unbuffered (PYTHONUNBUFFERED), a write that a signal interrupts takes only a part, and says so.
+    """
+    rest = memoryview(line + b"\n")
+    while rest:
+        rest = rest[sys.stdout.buffer.write(rest) :]
     sys.stdout.buffer.flush()
 
 
